@@ -1,0 +1,1 @@
+"""Images and labels: read, checked, versioned, split, and made into batches."""

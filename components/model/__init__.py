@@ -1,0 +1,1 @@
+"""Nets: built, fed, trained, saved and judged against simple baselines."""

@@ -1,0 +1,1 @@
+"""Our own database: predictions, feedback, promotions, alerts, mail to send, leases."""
