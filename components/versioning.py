@@ -185,9 +185,13 @@ def data_version(workspace: Workspace) -> str:
 
 
 def stale_stages(workspace: Workspace) -> list[str]:
-    """The stages whose own inputs, parameters, code or outputs changed, in order; those after them may follow."""
-    write_code_digests(workspace)
-    output = _checked(workspace, "compare the stages with their inputs", "status", "--json")
+    """The stages whose own inputs, parameters, code or outputs changed, in order; those after them may follow.
+
+    Takes the workspace's lock while DVC looks, so that what a killed run left does not stand in its way.
+    """
+    with workspace_lock(workspace):
+        write_code_digests(workspace)
+        output = _checked(workspace, "compare the stages with their inputs", "status", "--json")
     found = json.loads(next(line for line in reversed(output) if line.startswith("{")))
     return [stage for stage in STAGES if stage in found]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -220,6 +221,15 @@ def test_kill_9_of_a_run_ends_its_stage_and_frees_the_workspace(tiny: Workspace)
         _wait_until(lambda: not _alive(stage))
         (tiny.root / "sleep").unlink()
         assert _run(tiny, "validate")[0]
+
+
+def test_what_a_killed_dvc_left_does_not_hide_what_is_stale(tiny: Workspace) -> None:
+    """A zombie keeps its number, so DVC takes the dead holder for a living one; any living process shows the same."""
+    _run(tiny, "validate")
+    killed = {"pid": os.getppid(), "cmd": "/x/components/dvc_command.py repro --single-item validate"}
+    left = {"read": {}, "write": {str(tiny.validation): killed}}
+    (tiny.root / ".dvc" / "tmp" / "rwlock").write_text(json.dumps(left))
+    assert stale_stages(tiny) == ["split"]
 
 
 def test_kill_9_while_dvc_has_a_table_in_its_hands_loses_no_table(tiny: Workspace, tmp_path: Path) -> None:
