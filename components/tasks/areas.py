@@ -1,0 +1,79 @@
+"""Areas of classes in an image: what a source says -> the text of the label -> the target of each pixel.
+
+In: an `Annotation`, or a text that `annotations.areas_text` wrote. Out: that text, checked; uint8 maps of places in the
+classes, IGNORED where the source says nothing. Logits and metrics are left to `class_maps` and `segmentation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from components.data.annotations import Annotation, LabelError, areas_in, areas_text, mask_of, run_lengths
+
+BACKGROUND = "background"  # class of what lies outside of all objects, where a source outlines objects
+IGNORED = 255  # in a map: a pixel that is not judged
+MOST_CLASSES = 255  # that a map can tell apart
+
+
+def areas_said(said: Annotation) -> str:
+    """The areas of `said`, or those of its objects and of BACKGROUND; raise LabelError where it gives no areas."""
+    if said.size is None or (said.areas is None and said.things is None):
+        raise LabelError("no_label", "found no areas and no outlined objects; expected a mask or polygons")
+    return areas_text(said.areas if said.areas is not None else _outlined(said, said.size), said.size)
+
+
+def checked(label: str, size: tuple[int, int]) -> str:
+    """`label` without its empty areas, for an image of `size` (width, height).
+
+    Raises LabelError for areas of another size, for areas that overlap, and where no pixel has a class.
+    """
+    areas, own = areas_in(label)
+    if own != size:
+        found, expected = (f"{width} x {height} px" for width, height in (own, size))
+        raise LabelError("bad_mask", f"areas are drawn for {found}, the image has {expected}")
+    masks = {name: mask for name, runs in areas.items() if (mask := mask_of(runs, size)).any()}
+    if not masks:
+        raise LabelError("no_label", "no pixel has a class; expected at least one area")
+    twice = int((np.sum(list(masks.values()), axis=0) > 1).sum())
+    if twice:
+        raise LabelError("bad_mask", f"{twice} pixel(s) lie in several areas; expected one class for each pixel")
+    return areas_text({name: areas[name] for name in masks}, size)
+
+
+def class_map(label: str, place: Mapping[str, int]) -> NDArray[np.uint8]:
+    """(height, width) of the image: `place` of the class of each pixel; raise KeyError for a class without one."""
+    areas, size = areas_in(label)
+    found = np.full((size[1], size[0]), IGNORED, dtype=np.uint8)
+    for name, runs in areas.items():
+        found[mask_of(runs, size)] = place[name]
+    return found
+
+
+def in_square(found: NDArray[np.uint8], side: int, fit: Literal["stretch", "crop"]) -> NDArray[np.uint8]:
+    """(height, width) -> (side, side), of each the nearest pixel, in the same square as the image itself."""
+    height, width = found.shape
+    left, top, right, bottom = 0.0, 0.0, float(width), float(height)
+    if fit == "crop":
+        edge = min(height, width)
+        left, top = (width - edge) / 2, (height - edge) / 2
+        right, bottom = left + edge, top + edge
+    square = Image.fromarray(found).resize((side, side), Image.Resampling.NEAREST, box=(left, top, right, bottom))
+    return np.asarray(square)
+
+
+def _outlined(said: Annotation, size: tuple[int, int]) -> dict[str, str]:
+    """Areas of the objects, small ones upon large ones, and of BACKGROUND."""
+    things = said.things or ()
+    if not all(thing.mask for thing in things):
+        raise LabelError("no_label", "found a box without an outline; expected a mask or polygon for each object")
+    masks = sorted(((mask_of(thing.mask, size), thing.label) for thing in things), key=lambda each: -each[0].sum())
+    names = sorted({BACKGROUND, *(label for _, label in masks)})
+    painted = np.full((size[1], size[0]), names.index(BACKGROUND))
+    for mask, label in masks:
+        painted[mask] = names.index(label)
+    return {name: run_lengths(painted == place) for place, name in enumerate(names) if (painted == place).any()}
