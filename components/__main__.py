@@ -24,17 +24,20 @@ Stage = Callable[[Workspace, Params, Settings, Report], Summary]
 
 def validate(at: Workspace, params: Params, settings: Settings, report: Report) -> Summary:  # noqa: ARG001
     from components.data.validate import validate as run
+    from components.tasks import task_named
 
     tables = (at.manifest, at.labels, at.quarantine, at.conflicts)
-    return run(*tables, at.shards, at.validation, params.validate, params.ingest, params.split, report)
+    shown = task_named(params.task).shown
+    return run(*tables, at.shards, at.validation, params.validate, params.ingest, params.split, report, shown)
 
 
 def split(at: Workspace, params: Params, settings: Settings, report: Report) -> Summary:  # noqa: ARG001
     from components.data.split import split as run
     from components.data.validate import require_passed
+    from components.tasks import task_named
 
     require_passed(at.validation)
-    return run(at.manifest, at.labels, at.splits, params.split, report)
+    return run(at.manifest, at.labels, at.splits, params.split, report, task_named(params.task).shown)
 
 
 def train(at: Workspace, params: Params, settings: Settings, report: Report) -> Summary:
@@ -53,11 +56,10 @@ def evaluate(at: Workspace, params: Params, settings: Settings, report: Report) 
     from components.data.dataset import load_images
     from components.launcher.local import LocalLauncher
     from components.model.evaluate import evaluate as run
-    from components.tasks import task_named
 
     launcher = LocalLauncher(settings.workers)
     images = load_images(at, params.image, params.ingest, ("train", "test"), launcher, report)
-    return run(images, at.model, at.evaluation, params.evaluate, task_named(params.task), report)
+    return run(images, at.model, at.evaluation, params.evaluate, report)
 
 
 def export(at: Workspace, params: Params, settings: Settings, report: Report) -> Summary:
@@ -74,11 +76,10 @@ def compile(at: Workspace, params: Params, settings: Settings, report: Report) -
     from components.data.dataset import load_images
     from components.engine.compile import compile_model
     from components.launcher.local import LocalLauncher
-    from components.tasks import task_named
 
     launcher = LocalLauncher(settings.workers)
     images = load_images(at, params.image, params.ingest, ("train", "val"), launcher, report)
-    return compile_model(images, at.export, at.engine, params.compile, task_named(params.task), report)
+    return compile_model(images, at.export, at.engine, params.compile, report)
 
 
 RUN: Mapping[str, Stage] = {stage.__name__: stage for stage in (validate, split, train, evaluate, export, compile)}

@@ -25,6 +25,7 @@ Count = Annotated[int, Field(ge=0)]
 AtLeastOne = Annotated[int, Field(ge=1)]
 Triple = tuple[float, float, float]
 Precision = Literal["fp32", "bf16", "fp16", "int8"]
+Loss = Literal["auto", "cross_entropy", "bce", "focal", "asymmetric", "dice", "iou", "dice_cross_entropy"]
 
 
 class ParamsError(ValueError):
@@ -119,6 +120,8 @@ class TrainParams:
     weight_decay: NotNegative
     schedule: Literal["cosine", "step", "onecycle"]
     warmup_epochs: NotNegative
+    loss: Loss
+    gamma: NotNegative
     label_smoothing: Share
     class_weights: Literal["none", "balanced"]
     ema: Annotated[float, Field(ge=0, lt=1)]
@@ -229,7 +232,7 @@ class ScheduleParams:
 class Params:
     """The whole of params.yaml; `task` names one module of `components.tasks`."""
 
-    task: Literal["classification"]
+    task: Literal["classification", "multilabel", "detection", "segmentation"]
     image: ImageParams
     ingest: IngestParams
     validate: ValidateParams

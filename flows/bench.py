@@ -92,7 +92,7 @@ def _standard(params: Params, pixels: Pixels) -> tuple[nn.Module, Engine]:
     from components.model.nets import Normalised
     from components.model.zoo import build
 
-    net = build(STANDARD_ARCH, STANDARD_CLASSES, "none")
+    net = build("classifier", STANDARD_ARCH, STANDARD_CLASSES, "none")
     model = Normalised(net, params.image.mean, params.image.std).eval()
     target = next(target for target in map(target_named, AUTO) if not target.missing())
     precision = [each for each in target.PRECISIONS if not target.lacks(each)][-1]

@@ -17,6 +17,7 @@ from components.monitoring.accuracy import MOST, labelled_accuracy, rescored, vo
 from components.params import Params
 from components.state.feedback import Labelled
 from components.state.predictions import Logged
+from components.tasks import task_named
 
 NOW = datetime(2026, 11, 22, 12, tzinfo=UTC)
 CLASSES = ("cat", "dog", "owl")
@@ -72,10 +73,12 @@ def champion(now: list[int], before: list[str], truth: list[str], engine: Any = 
     ids = [f"{row:08}" for row in range(len(now))]
     pixels = np.zeros((len(now), 3, 2, 2), np.uint8)
     pixels[:, 0, 0, 0] = now
-    reference = pa.table({"image_id": ids, "truth": truth, "label": before})
+    scores = [float(was == right) for was, right in zip(before, truth, strict=True)]
+    reference = pa.table({"image_id": ids, "truth": truth, "label": before, "score": scores})
     order = range(len(now))[::-1]  # the images of the workspace lie in another order
-    images = ImageSet([ids[row] for row in order], ["relabelled"] * len(now), ["val"] * len(now), pixels[::-1])
-    return rescored(cast(Engine, engine or Sees()), images, reference, CLASSES)
+    n = len(now)
+    images = ImageSet([ids[row] for row in order], ["relabelled"] * n, ["val"] * n, pixels[::-1], [(8, 8)] * n)
+    return rescored(cast(Engine, engine or Sees()), images, reference, task_named("classification"), CLASSES)
 
 
 def test_a_champion_that_answers_as_it_did_is_well():

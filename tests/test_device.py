@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from components.model.device import fast_precision, logits_of
+from components.model.device import fast_precision, outputs_of
 from components.model.nets import Normalised
 from components.model.zoo import build
 from tests.training import IMAGE
@@ -25,11 +25,11 @@ def test_auto_takes_bf16_only_where_the_cpu_is_fast_at_it(monkeypatch: pytest.Mo
 
 
 def test_logits_do_not_depend_on_the_batch_and_leave_the_net_as_it_was():
-    model = Normalised(build("resnet9", 3, "none"), IMAGE.mean, IMAGE.std).train()
+    model = Normalised(build("classifier", "resnet9", 3, "none"), IMAGE.mean, IMAGE.std).train()
     pixels = np.random.default_rng(1).integers(0, 256, (10, 3, 16, 16), dtype=np.uint8)
     pixels.flags.writeable = False
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    whole, parts = logits_of(model, pixels), logits_of(model, pixels, batch=4)
+    whole, parts = outputs_of(model, pixels), outputs_of(model, pixels, batch=4)
     assert (whole.shape, whole.dtype) == ((10, 3), np.float32)
     assert np.allclose(whole, parts, atol=1e-5)
     assert model.training
@@ -37,6 +37,6 @@ def test_logits_do_not_depend_on_the_batch_and_leave_the_net_as_it_was():
 
 
 def test_bf16_answers_nearly_as_fp32_does():
-    model = Normalised(build("resnet9", 3, "none"), IMAGE.mean, IMAGE.std)
+    model = Normalised(build("classifier", "resnet9", 3, "none"), IMAGE.mean, IMAGE.std)
     pixels = np.random.default_rng(1).integers(0, 256, (10, 3, 16, 16), dtype=np.uint8)
-    assert np.allclose(logits_of(model, pixels, "bf16"), logits_of(model, pixels), atol=0.1)
+    assert np.allclose(outputs_of(model, pixels, "bf16"), outputs_of(model, pixels), atol=0.1)

@@ -35,7 +35,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     torch.manual_seed(7)
     folder = tmp_path_factory.mktemp("model")
-    save_file(build("resnet9", len(SHAPES), "none").state_dict(), folder / "model.safetensors")
+    save_file(build("classifier", "resnet9", len(SHAPES), "none").state_dict(), folder / "model.safetensors")
     card = ModelCard("classification", "resnet9", SHAPES, 32, "stretch", IMAGE.mean, IMAGE.std, "0" * 12)
     card.write(folder / "model.json")
     return folder

@@ -30,8 +30,8 @@ def judged(right: NDArray[np.bool_], classes: int = 2, **metrics: float) -> Judg
     return Judged(
         image_ids=[f"{number:064x}" for number in range(n)],
         classes=[f"class {number}" for number in range(classes)],
-        targets=np.arange(n) % classes,
         scores=right.astype(np.float64),
+        class_scores=np.where(np.arange(n)[:, None] % classes == np.arange(classes), right[:, None] * 1.0, np.nan),
         metrics=known,
         parity=Parity(256, 256, 0.97),
     )

@@ -19,17 +19,18 @@ from tests.training import PARAMS, equal, run, shapes
 
 
 def test_balanced_class_weights_are_the_inverse_of_how_often_a_class_occurs():
-    targets = np.array([0] * 6 + [1] * 2 + [2] * 4)
-    assert class_weights(targets, 3, replace(PARAMS, class_weights="none")).tolist() == [1, 1, 1]
-    assert class_weights(targets, 3, replace(PARAMS, class_weights="balanced")).tolist() == pytest.approx([2 / 3, 2, 1])
+    counts = np.array([6, 2, 4])
+    assert class_weights(counts, 12, replace(PARAMS, class_weights="none")).tolist() == [1, 1, 1]
+    assert class_weights(counts, 12, replace(PARAMS, class_weights="balanced")).tolist() == pytest.approx([2 / 3, 2, 1])
 
 
 def test_class_weights_change_what_is_learnt(tmp_path: Path):
     images = shapes(20, 5, SHAPES[:2])
     rare = images.of("train").ids[3:20]
     kept = [row for row, name in enumerate(images.ids) if name not in rare]
+    columns = (images.ids, images.labels, images.splits)
     few = ImageSet(
-        *([column[row] for row in kept] for column in (images.ids, images.labels, images.splits)), images.pixels[kept]
+        *([column[row] for row in kept] for column in columns), images.pixels[kept], images.sizes[: len(kept)]
     )
     plain, balanced = (run(tmp_path / kind, few, class_weights=kind) for kind in ("none", "balanced"))
     assert not equal(plain, balanced)

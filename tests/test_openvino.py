@@ -54,7 +54,7 @@ def test_int8_runs_in_int8_and_answers_as_fp32_does(int8: Path, reference: np.nd
 
 def test_quantising_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     model = write_model(tmp_path / "export") / "model.onnx"
-    openvino.build(model, "int8", calibration_set(shape_images(), 8).pixels, 8, tmp_path)
+    openvino.build(model, "int8", calibration_set(shape_images(), task_named("classification"), 8).pixels, 8, tmp_path)
     assert capfd.readouterr() == ("", "")
 
 

@@ -49,7 +49,7 @@ def test_a_warm_up_longer_than_the_training_still_ends():
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
 def test_biases_and_normalisation_do_not_decay(optimizer: Any):
-    net = build("resnet9", 3, "none")
+    net = build("classifier", "resnet9", 3, "none")
     decayed, free = optimizer_for(net, replace(PARAMS, optimizer=optimizer)).param_groups
     assert decayed["weight_decay"] == PARAMS.weight_decay
     assert all(each.ndim > 1 for each in decayed["params"])
@@ -58,7 +58,7 @@ def test_biases_and_normalisation_do_not_decay(optimizer: Any):
 
 
 def test_sgd_uses_the_momentum_of_the_params():
-    optimizer = optimizer_for(build("resnet9", 3, "none"), replace(PARAMS, optimizer="sgd", momentum=0.8))
+    optimizer = optimizer_for(build("classifier", "resnet9", 3, "none"), replace(PARAMS, optimizer="sgd", momentum=0.8))
     assert (optimizer.defaults["momentum"], optimizer.defaults["nesterov"]) == (0.8, True)
 
 

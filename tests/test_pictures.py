@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from components.model.pictures import draw_confusion, draw_history, draw_mistakes
+from components.tasks.pictures import draw_captioned, draw_confusion, draw_history
 
 ODD_NAMES = (
     "$\\frac{1}{0}$",
@@ -30,7 +30,7 @@ def test_odd_class_names_are_drawn_as_plain_text():
     table = np.eye(5, dtype=np.int64) * 10 + 1
     assert size_of(draw_confusion(table, ODD_NAMES, "5 test images"))
     pixels = np.zeros((5, 3, 8, 8), dtype=np.uint8)
-    assert size_of(draw_mistakes(pixels, [(name, name, 0.5) for name in ODD_NAMES]))
+    assert size_of(draw_captioned(pixels, [f"{name}\n→ {name} 50%" for name in ODD_NAMES], "none"))
 
 
 @pytest.mark.parametrize("count", [2, 20, 61, 300])
@@ -44,7 +44,7 @@ def test_a_confusion_matrix_stays_of_a_size_to_look_at(count: int):
 def test_mistakes_are_drawn_however_few(count: int):
     red = np.zeros((count, 3, 16, 16), dtype=np.uint8)
     red[:, 0] = 255
-    png = draw_mistakes(red, [("cat", "dog", 0.9)] * count)
+    png = draw_captioned(red, ["cat\n→ dog 90%"] * count, "no mistakes")
     with Image.open(io.BytesIO(png)) as image:
         shown = (np.asarray(image)[..., :3] == (255, 0, 0)).all(axis=2).mean()
     assert (shown > 0.1) == (count > 0)

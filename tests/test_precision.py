@@ -13,10 +13,12 @@ import pytest
 from onnx import TensorProto, numpy_helper
 
 from components.engine.precision import calibration_set, quantise, to_fp16
+from components.tasks import task_named
 from tests.tiny import shape_images, write_model
 
 IMAGES = shape_images()
-CALIBRATION = calibration_set(IMAGES, 32).pixels
+TASK = task_named("classification")
+CALIBRATION = calibration_set(IMAGES, TASK, 32).pixels
 
 
 @pytest.fixture(scope="module")
@@ -39,7 +41,7 @@ def labels_of(pixels: np.ndarray) -> list[str]:
 
 def test_every_class_calibrates_alike_and_only_training_images_do() -> None:
     train = {image.tobytes() for image in IMAGES.of("train").pixels}
-    chosen = calibration_set(IMAGES, 30).pixels
+    chosen = calibration_set(IMAGES, TASK, 30).pixels
     counts = [labels_of(chosen).count(label) for label in set(IMAGES.labels)]
     assert sorted(counts) == [7, 7, 8, 8]
     assert all(image.tobytes() in train for image in chosen)
@@ -49,7 +51,7 @@ def test_a_rare_class_calibrates_with_all_that_it_has() -> None:
     rows = [row for row, label in enumerate(IMAGES.labels) if label != "cross"] + [1]
     assert IMAGES.labels[1] == "cross"
     columns = {name: [getattr(IMAGES, name)[row] for row in rows] for name in ("ids", "labels", "splits")}
-    chosen = calibration_set(replace(IMAGES, pixels=IMAGES.pixels[rows], **columns), 16)
+    chosen = calibration_set(replace(IMAGES, pixels=IMAGES.pixels[rows], **columns), TASK, 16)
     assert labels_of(chosen.pixels).count("cross") == 1
 
 
@@ -57,16 +59,16 @@ def test_the_calibration_set_does_not_depend_on_the_order_and_has_a_digest() -> 
     order = np.random.default_rng(0).permutation(len(IMAGES))
     columns = {name: [getattr(IMAGES, name)[row] for row in order] for name in ("ids", "labels", "splits")}
     one, other = (
-        calibration_set(IMAGES, 10),
-        calibration_set(replace(IMAGES, pixels=IMAGES.pixels[order], **columns), 10),
+        calibration_set(IMAGES, TASK, 10),
+        calibration_set(replace(IMAGES, pixels=IMAGES.pixels[order], **columns), TASK, 10),
     )
     np.testing.assert_array_equal(one.pixels, other.pixels)
-    assert one.digest == other.digest != calibration_set(IMAGES, 11).digest
+    assert one.digest == other.digest != calibration_set(IMAGES, TASK, 11).digest
 
 
 def test_fewer_training_images_than_asked_for_are_all_taken() -> None:
     train = IMAGES.of("train")
-    chosen = calibration_set(IMAGES, 10_000)
+    chosen = calibration_set(IMAGES, TASK, 10_000)
     assert len(chosen.pixels) == len(train)
     ids = {image.tobytes(): name for name, image in zip(train.ids, train.pixels, strict=True)}
     assert chosen.digest == hashlib.sha256("\n".join(ids[i.tobytes()] for i in chosen.pixels).encode()).hexdigest()

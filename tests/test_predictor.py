@@ -68,7 +68,7 @@ def test_an_image_is_brought_to_the_size_the_model_was_trained_on(predictor: Pre
 )
 def test_logits_that_cannot_be_believed_are_not_answered(predictor: Predictor, logits: list[list[float]]) -> None:
     broken = replace(predictor, engine=Fixed(np.array(logits, np.float32)))
-    with pytest.raises(PredictorError, match=r"Model 5 gave logits .*Roll back"):
+    with pytest.raises(PredictorError, match=r"Model 5 gave outputs .*Roll back"):
         broken.predict([square(0)])
 
 

@@ -21,14 +21,13 @@ from components.launcher.local import LocalLauncher
 from components.params import load_params
 from components.registry import tracking
 from components.registry.bundle import BundleError, open_bundle
-from components.registry.examine import widen
 from components.registry.promote import NoSuchModel, Outcome, promote_candidate, replay_effects, rollback
 from components.registry.tracking import TrackingError
 from components.report import Silent
 from components.settings import Settings, load_settings
 from components.state import ledger
 from components.state.database import open_state, outbox, reading
-from components.tasks import task_named
+from components.tasks import USUAL, task_named
 from components.workspace import Workspace
 from tests.brightness import NOON, TEST_IMAGES, VAL_IMAGES, images_are_split, stages_have_run
 from tests.bundles import CLASSES, promote, tiny_bundle
@@ -281,8 +280,8 @@ def test_a_damaged_bundle_never_comes_back(workspace: Workspace, state: Engine):
 def test_an_image_of_a_class_that_a_model_does_not_know_is_one_that_it_gets_wrong():
     task, classes = task_named("classification"), ("cat", "dog", "fox")
     logits = np.array([[2, -1], [-3, -2]], dtype=np.float32)
-    wide = widen(logits, ("cat", "fox"), classes)
+    wide, targets = task.widen(logits, ("cat", "fox"), classes), np.array([0, 1])
     assert wide[:, [0, 2]].tolist() == logits.tolist()
-    assert task.scores(wide, task.targets(["cat", "dog"], classes)).tolist() == [1, 0]
+    assert task.scores(wide, targets).tolist() == [1, 0]
     assert [each.label for each in task.decode(wide, classes)] == ["cat", "fox"]
-    assert np.isfinite(list(task.metrics(wide, task.targets(["cat", "dog"], classes), classes).values())).all()
+    assert np.isfinite(list(task.metrics(wide, targets, classes, USUAL).values())).all()

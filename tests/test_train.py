@@ -17,6 +17,7 @@ import torch
 from components.model.card import ModelCard, read_card
 from components.model.learner import TrainError
 from components.model.zoo import load_model
+from components.tasks import USUAL
 from tests.conftest import ReportInMemory
 from tests.drawing import SHAPES
 from tests.training import IMAGE, TASK, equal, run, shapes
@@ -61,7 +62,7 @@ def test_the_saved_model_answers_as_it_did_in_training(tmp_path: Path):
     val = images.of("val")
     with torch.inference_mode():
         logits = load_model(tmp_path / "model")(torch.from_numpy(val.pixels)).numpy()
-    found = TASK.metrics(logits, TASK.targets(val.labels, SHAPES), SHAPES)["loss"]
+    found = TASK.metrics(logits, TASK.targets(val, SHAPES), SHAPES, USUAL)["loss"]
     metrics = json.loads((tmp_path / "model" / "metrics.json").read_text())
     assert found == pytest.approx(metrics["val/loss"], abs=1e-5)
 

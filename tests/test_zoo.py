@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import save_file
 
 from components.model.card import CardError, ModelCard
+from components.model.classifiers import class_layers, names
 from components.model.nets import Normalised
-from components.model.zoo import ZooError, architectures, build, carry_over, check_size, head_of, load_model
+from components.model.zoo import ZooError, build, carry_over, check_size, load_model
 
 CARD = ModelCard(
     task="classification",
@@ -28,7 +29,7 @@ CARD = ModelCard(
 
 
 def saved(folder: Path, card: ModelCard = CARD) -> torch.nn.Module:
-    net = build(card.arch, len(card.classes), "none")
+    net = build("classifier", card.arch, len(card.classes), "none")
     save_file(net.state_dict(), folder / "model.safetensors")
     card.write(folder / "model.json")
     return net
@@ -36,26 +37,26 @@ def saved(folder: Path, card: ModelCard = CARD) -> torch.nn.Module:
 
 @pytest.mark.parametrize("arch", ["resnet9", "resnet18", "mobilenet_v3_small", "squeezenet1_1"])
 def test_a_net_answers_with_one_logit_a_class(arch: str):
-    net = build(arch, 7, "none").eval()
+    net = build("classifier", arch, 7, "none").eval()
     assert net(torch.zeros(2, 3, 64, 64)).shape == (2, 7)
 
 
 @pytest.mark.parametrize("size", [16, 32, 96])
 def test_resnet9_takes_any_size(size: int):
-    assert build("resnet9", 3, "none").eval()(torch.zeros(1, 3, size, size)).shape == (1, 3)
+    assert build("classifier", "resnet9", 3, "none").eval()(torch.zeros(1, 3, size, size)).shape == (1, 3)
 
 
 def test_every_listed_architecture_is_known_to_torchvision():
-    assert {"resnet9", "resnet18", "convnext_tiny", "vit_b_16"} <= set(architectures())
+    assert {"resnet9", "resnet18", "convnext_tiny", "vit_b_16"} <= set(names())
 
 
 def test_an_unknown_architecture_is_refused_with_near_names():
     with pytest.raises(ZooError, match=r"'resnet19'.*resnet18"):
-        build("resnet19", 3, "none")
+        build("classifier", "resnet19", 3, "none")
 
 
 def test_a_net_that_cannot_take_images_of_a_size_says_so():
-    net = build("squeezenet1_1", 3, "none")
+    net = build("classifier", "squeezenet1_1", 3, "none")
     check_size(net, "squeezenet1_1", 32)
     with pytest.raises(ZooError, match=r"squeezenet1_1 cannot take images of 8 px.*image\.size"):
         check_size(net, "squeezenet1_1", 8)
@@ -63,22 +64,22 @@ def test_a_net_that_cannot_take_images_of_a_size_says_so():
 
 @pytest.mark.parametrize("arch", ["resnet9", "mobilenet_v3_small", "squeezenet1_1"])
 def test_the_head_is_the_layer_with_a_row_a_class(arch: str):
-    assert all(len(parameter) == 7 for parameter in head_of(build(arch, 7, "none")).parameters())
+    assert all(len(parameter) == 7 for parameter in class_layers(build("classifier", arch, 7, "none"))[0].parameters())
 
 
 def test_weights_of_a_file_enter_the_body_and_leave_a_new_head_alone(tmp_path: Path):
     old = saved(tmp_path)
-    net = build("resnet9", 5, str(tmp_path / "model.safetensors"))
+    net = build("classifier", "resnet9", 5, str(tmp_path / "model.safetensors"))
     ours, theirs = net.state_dict(), old.state_dict()
     assert all(torch.equal(ours[name], theirs[name]) for name in ours if not name.startswith("head"))
-    assert head_of(net).weight.shape[0] == 5
+    assert class_layers(net)[0].weight.shape[0] == 5
 
 
 @pytest.mark.parametrize("name", ["weights.pt", "weights.pth", "weights.pkl"])
 def test_weights_that_could_hold_code_are_not_opened(tmp_path: Path, name: str):
     (tmp_path / name).write_bytes(b"\x80\x04.")
     with pytest.raises(ZooError, match=r"\.safetensors"):
-        build("resnet9", 3, str(tmp_path / name))
+        build("classifier", "resnet9", 3, str(tmp_path / name))
 
 
 def test_a_torn_or_missing_weights_file_is_named(tmp_path: Path):
@@ -86,15 +87,15 @@ def test_a_torn_or_missing_weights_file_is_named(tmp_path: Path):
     path = tmp_path / "model.safetensors"
     path.write_bytes(path.read_bytes()[:1000])
     with pytest.raises(ZooError, match=r"not a whole \.safetensors"):
-        build("resnet9", 3, str(path))
+        build("classifier", "resnet9", 3, str(path))
     with pytest.raises(ZooError, match="No weights at"):
-        build("resnet9", 3, str(tmp_path / "other.safetensors"))
+        build("classifier", "resnet9", 3, str(tmp_path / "other.safetensors"))
 
 
 def test_weights_of_another_architecture_are_refused(tmp_path: Path):
     saved(tmp_path)
     with pytest.raises(ZooError, match="do not fit"):
-        build("resnet18", 3, str(tmp_path / "model.safetensors"))
+        build("classifier", "resnet18", 3, str(tmp_path / "model.safetensors"))
 
 
 def test_weights_that_cannot_be_downloaded_say_what_to_set(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
@@ -105,12 +106,12 @@ def test_weights_that_cannot_be_downloaded_say_what_to_set(tmp_path: Path, monke
     monkeypatch.setattr(torch.hub, "urlopen", unreachable)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     with pytest.raises(ZooError, match=r"could not be downloaded.*train\.weights: none"):
-        build("resnet18", 3, "default")
+        build("classifier", "resnet18", 3, "default")
 
 
 def test_our_own_net_has_no_default_weights():
     with pytest.raises(ZooError, match=r"train\.weights: none"):
-        build("resnet9", 3, "default")
+        build("classifier", "resnet9", 3, "default")
 
 
 def test_normalised_takes_stored_pixels_and_does_the_arithmetic_once():
@@ -141,9 +142,9 @@ def test_a_folder_without_a_whole_model_is_refused(tmp_path: Path):
 
 
 def test_carrying_over_keeps_the_rows_of_classes_that_both_know():
-    old, new = build("resnet9", 3, "none"), build("resnet9", 4, "none")
+    old, new = build("classifier", "resnet9", 3, "none"), build("classifier", "resnet9", 4, "none")
     fresh = new.state_dict()["head.weight"].clone()
-    carry_over(new, old.state_dict(), old=("a", "b", "c"), new=("a", "c", "d", "e"))
+    carry_over("classifier", new, old.state_dict(), old=("a", "b", "c"), new=("a", "c", "d", "e"))
     weight, bias = new.state_dict()["head.weight"], new.state_dict()["head.bias"]
     assert torch.equal(weight[:2], old.state_dict()["head.weight"][[0, 2]])
     assert torch.equal(bias[:2], old.state_dict()["head.bias"][[0, 2]])

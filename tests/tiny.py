@@ -18,6 +18,7 @@ from components.engine import INPUT, OUTPUT, EngineInfo, TargetName, target_name
 from components.engine.precision import calibration_set
 from components.model.card import ModelCard
 from components.params import Precision
+from components.tasks import task_named
 from tests.drawing import SHAPES, draw
 
 SIDE = 32  # px
@@ -33,6 +34,7 @@ def shape_images(train: int = 24, val: int = 16) -> ImageSet:
         labels=[shape for shape, _ in rows],
         splits=["train" if seed < train else "val" for _, seed in rows],
         pixels=pixels,
+        sizes=[(SIDE, SIDE)] * len(rows),
     )
 
 
@@ -50,7 +52,7 @@ def write_engine(folder: Path, name: TargetName, precision: Precision) -> Path:
     onnx_file = write_model(folder / "export") / "model.onnx"
     target, out = target_named(name), folder / "engine"
     out.mkdir()
-    target.build(onnx_file, precision, calibration_set(shape_images(), 32).pixels, 8, out)
+    target.build(onnx_file, precision, calibration_set(shape_images(), task_named("classification"), 32).pixels, 8, out)
     EngineInfo(
         target=name,
         precision=precision,

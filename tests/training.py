@@ -33,6 +33,8 @@ PARAMS = TrainParams(
     weight_decay=0.05,
     schedule="cosine",
     warmup_epochs=0.5,
+    loss="auto",
+    gamma=2.0,
     label_smoothing=0.05,
     class_weights="none",
     ema=0.0,
@@ -52,7 +54,8 @@ def shapes(train_images: int = 12, val_images: int = 4, names: tuple[str, ...] =
         [name for _, name, _ in rows],
         [split for split, _, _ in rows],
         pixels,
-        "0123456789ab",
+        [(size, size)] * len(rows),
+        data_version="0123456789ab",
     )
 
 

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -45,6 +45,8 @@ class ImageSet:
     labels: list[str]
     splits: list[str]
     pixels: Pixels  # (N, 3, S, S), RGB, 0..255, read-only where it maps the cache
+    sizes: list[tuple[int, int]]  # width and height of the upright originals, px
+    fit: Literal["stretch", "crop"] = "stretch"  # how the originals became squares
     data_version: str = ""
 
     def __len__(self) -> int:
@@ -59,6 +61,8 @@ class ImageSet:
             [self.labels[row] for row in rows],
             [self.splits[row] for row in rows],
             self.pixels[rows[0] : rows[-1] + 1] if side_by_side else self.pixels[rows],
+            [self.sizes[row] for row in rows],
+            self.fit,
             self.data_version,
         )
 
@@ -70,6 +74,7 @@ class _Row:
     split: str
     shard: str
     row: int
+    size: tuple[int, int]
 
 
 @dataclass(frozen=True)
@@ -103,20 +108,24 @@ def load_images(
         [row.label for row in rows],
         [row.split for row in rows],
         np.load(folder / "pixels.npy", mmap_mode="r"),
+        [row.size for row in rows],
+        image.fit,
         tables_version(workspace.manifest, workspace.labels, workspace.splits),
     )
     return everything.of(*splits)
 
 
 def _rows(workspace: Workspace) -> list[_Row]:
-    manifest = read_table(workspace.manifest, MANIFEST).select(["image_id", "shard", "row"]).to_pydict()
+    manifest = (
+        read_table(workspace.manifest, MANIFEST).select(["image_id", "shard", "row", "width", "height"]).to_pydict()
+    )
     labels = read_table(workspace.labels, LABELS).select(["image_id", "label"]).to_pydict()
     splits = read_table(workspace.splits, SPLITS).select(["image_id", "split"]).to_pydict()
     label = dict(zip(labels["image_id"], labels["label"], strict=True))
     split = dict(zip(splits["image_id"], splits["split"], strict=True))
     found = [
-        _Row(name, label[name], split[name], shard, row)
-        for name, shard, row in zip(manifest["image_id"], manifest["shard"], manifest["row"], strict=True)
+        _Row(name, label[name], split[name], shard, row, (width, height))
+        for name, shard, row, width, height in zip(*manifest.values(), strict=True)
         if name in label and split.get(name) in ORDER
     ]
     return sorted(found, key=lambda each: (ORDER.index(each.split), each.image_id))

@@ -16,6 +16,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from components.data.annotations import Shown, alone
 from components.data.duplicates import groups
 from components.data.shares import Counts, NewGroup, share_out
 from components.data.tables import LABELS, MANIFEST, SPLITS, read_table, table_so_far, write_table
@@ -36,7 +37,7 @@ class Member:
     """One image of a group; `split` and `reason` are empty while undecided."""
 
     image_id: str
-    label: str  # empty where a conflict took the label from an image that has a split
+    classes: tuple[str, ...]  # that it shows; none where a conflict took the label from an image that has a split
     origin: str
     source_split: str | None
     group: str
@@ -47,7 +48,9 @@ class Member:
         self.split, self.reason = split, reason
 
 
-def split(manifest: Path, labels: Path, splits: Path, params: SplitParams, report: Report) -> dict[str, int | float]:
+def split(
+    manifest: Path, labels: Path, splits: Path, params: SplitParams, report: Report, shown: Shown = alone
+) -> dict[str, int | float]:
     """Bring `splits` up to date; return images by split.
 
     Raises SplitError for classes that are too small and ValidationFailed by the splits suite; nothing is written then.
@@ -56,10 +59,10 @@ def split(manifest: Path, labels: Path, splits: Path, params: SplitParams, repor
 
     images, labelled = read_table(manifest, MANIFEST), read_table(labels, LABELS)
     labelled = labelled.filter(pc.is_in(labelled["image_id"], images["image_id"]))  # an ingest may have been cut off
-    table, cut = assign(images, labelled, table_so_far(splits, SPLITS), params)
-    by_class = _by_class(table, labelled)
+    table, cut = assign(images, labelled, table_so_far(splits, SPLITS), params, shown)
+    by_class = _by_class(table, labelled, shown)
     _refuse_small_classes(by_class)
-    check_splits(table, labelled)
+    check_splits(table, labelled, shown)
     write_table(table, splits)
     counts = Counter(table["split"].to_pylist())
     if counts["left_out"]:
@@ -70,12 +73,14 @@ def split(manifest: Path, labels: Path, splits: Path, params: SplitParams, repor
     return {name: counts[name] for name in (*USED, "left_out")}
 
 
-def assign(manifest: pa.Table, labels: pa.Table, before: pa.Table, params: SplitParams) -> tuple[pa.Table, int]:
+def assign(
+    manifest: pa.Table, labels: pa.Table, before: pa.Table, params: SplitParams, shown: Shown = alone
+) -> tuple[pa.Table, int]:
     """The new splits, sorted by image_id, and how many images are in groups that `max_group` cut.
 
     `before` are the splits of last time. An image without a label gets no split, but keeps one that it has.
     """
-    members, cut = _members(manifest, labels, before, params)
+    members, cut = _members(manifest, labels, before, params, shown)
     allowed = _allowed(members)
     for member in members:
         if not member.split and len(allowed[member.source_split]) == 1:
@@ -92,7 +97,9 @@ def assign(manifest: pa.Table, labels: pa.Table, before: pa.Table, params: Split
     return pa.table({name: [getattr(each, name) for each in members] for name in SPLITS.names}, schema=SPLITS), cut
 
 
-def _members(manifest: pa.Table, labels: pa.Table, before: pa.Table, params: SplitParams) -> tuple[list[Member], int]:
+def _members(
+    manifest: pa.Table, labels: pa.Table, before: pa.Table, params: SplitParams, shown: Shown
+) -> tuple[list[Member], int]:
     label = dict(zip(labels["image_id"].to_pylist(), labels["label"].to_pylist(), strict=True))
     past = {row["image_id"]: (row["split"], row["reason"]) for row in before.to_pylist()}
     known = [name in label or name in past for name in manifest["image_id"].to_pylist()]
@@ -100,7 +107,9 @@ def _members(manifest: pa.Table, labels: pa.Table, before: pa.Table, params: Spl
     found = groups(rows, params)
     told = zip(*(rows[name].to_pylist() for name in ("image_id", "origin", "source_split")), found.names, strict=True)
     members = [
-        Member(name, label.get(name, ""), origin, source_split, group, *past.get(name, ("", "")))
+        Member(
+            name, shown(label[name]) if name in label else (), origin, source_split, group, *past.get(name, ("", ""))
+        )
         for name, origin, source_split, group in told
     ]
     return members, found.cut
@@ -130,9 +139,10 @@ def _share_out_kind(
 ) -> None:
     """Decide those of the `new` groups that are of this kind; the fractions hold for all images of the kind."""
     waiting = {group[0].group: group for group in new if _kind(group) == kind}
-    have = _count(member for member in members if _kind([member]) == kind)
-    everywhere = _count(members)
-    lots = [NewGroup(name, _label(group), len(group)) for name, group in waiting.items()]
+    sizes = Counter(name for member in members for name in member.classes)
+    have = _count((member, [_rarest([member], sizes)]) for member in members if _kind([member]) == kind)
+    everywhere = _count((member, member.classes) for member in members)
+    lots = [NewGroup(name, _rarest(group, sizes), len(group)) for name, group in waiting.items()]
     absent = {lot.label: [name for name in USED if not everywhere[lot.label][name]] for lot in lots}
     for name, chosen in share_out(lots, fractions, have, absent, seed).items():
         for member in waiting[name]:
@@ -146,9 +156,13 @@ def _kind(group: Sequence[Member]) -> str:
     return "feedback" if any(member.origin == "feedback" for member in group) else "assigned"
 
 
-def _label(group: Sequence[Member]) -> str:
-    """The label of most; of equally many, the first in the alphabet."""
-    return min(Counter(member.label for member in group).items(), key=lambda found: (-found[1], found[0]))[0]
+def _rarest(group: Sequence[Member], sizes: Counts) -> str:
+    """The class to share a group out by: the rarest that it shows (iterative stratification, Sechidis et al. 2011).
+
+    "" where nothing is shown.
+    """
+    found = Counter(name for member in group for name in member.classes)
+    return min(found, key=lambda name: (sizes[name], -found[name], name), default="")
 
 
 def _of(fractions: Fractions, names: Sequence[str]) -> dict[str, float]:
@@ -157,21 +171,22 @@ def _of(fractions: Fractions, names: Sequence[str]) -> dict[str, float]:
     return {name: share / sum(shares.values()) for name, share in shares.items()}
 
 
-def _count(members: Iterable[Member]) -> defaultdict[str, Counts]:
-    """Images by label and split."""
+def _count(members: Iterable[tuple[Member, Iterable[str]]]) -> defaultdict[str, Counts]:
+    """Images by the class that is given with each, and by split."""
     found: defaultdict[str, Counts] = defaultdict(Counter)
-    for member in members:
-        if member.split:
-            found[member.label][member.split] += 1
+    for member, classes in members:
+        for name in classes if member.split else ():
+            found[name][member.split] += 1
     return found
 
 
-def _by_class(table: pa.Table, labels: pa.Table) -> list[Row]:
+def _by_class(table: pa.Table, labels: pa.Table, shown: Shown) -> list[Row]:
     joined = labels.select(["image_id", "label"]).join(table.select(["image_id", "split"]), "image_id")
-    counts = Counter(zip(joined["label"].to_pylist(), joined["split"].to_pylist(), strict=True))
+    pairs = zip(joined["label"].to_pylist(), joined["split"].to_pylist(), strict=True)
+    counts = Counter((name, split) for label, split in pairs for name in shown(label))
     return [
-        {"class": label, **{name: counts[label, name] for name in (*USED, "left_out")}}
-        for label in sorted({label for label, _ in counts})
+        {"class": name, **{split: counts[name, split] for split in (*USED, "left_out")}}
+        for name in sorted({name for name, _ in counts})
     ]
 
 

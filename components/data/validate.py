@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,8 +17,17 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from components.data.annotations import Shown, alone
 from components.data.expectations import Finding, examine
-from components.data.suites import MEASURED, manifest_frame, manifest_suite, schema_suite, splits_frame, splits_suite
+from components.data.suites import (
+    MEASURED,
+    class_sizes,
+    manifest_frame,
+    manifest_suite,
+    schema_suite,
+    splits_frame,
+    splits_suite,
+)
 from components.data.tables import CONFLICTS, LABELS, MANIFEST, QUARANTINE, TableError, read_table
 from components.data.validation_report import Pictures, write_report
 from components.params import IngestParams, SplitParams, ValidateParams
@@ -61,18 +70,21 @@ def validate(
     ingest: IngestParams,
     duplicates: SplitParams,
     report: Report,
+    shown: Shown = alone,
 ) -> dict[str, int | float]:
     """Write `out`/verdict.json and report.html; raise ValidationFailed after that if something critical failed."""
     if not manifest.is_file():
         raise TableError(f"No {manifest.name} in {manifest.parent}. Run `visionloop ingest FOLDER` first.")
     images = pq.read_table(manifest)
     refused, disputed = read_table(quarantine, QUARANTINE), read_table(conflicts, CONFLICTS)
-    verdict = _judge(examine(images.slice(0, 0).to_pandas(), schema_suite()), images, refused, disputed)
+    verdict = _judge(examine(images.slice(0, 0).to_pandas(), schema_suite()), images, refused, disputed, {})
     if verdict.passed:
         past = _before(out, verdict.dataset)
-        frame = manifest_frame(images.cast(MANIFEST), read_table(labels, LABELS), disputed, refused, past, duplicates)
+        tables = (images.cast(MANIFEST), read_table(labels, LABELS), disputed, refused)
+        frame = manifest_frame(*tables, past, duplicates, shown)
+        sizes = class_sizes(frame["label"].dropna(), shown)
         findings = verdict.findings + examine(frame, manifest_suite(params, ingest))
-        verdict = _judge(_named(findings, frame, params), images, refused, disputed, frame, past)
+        verdict = _judge(_named(findings, frame, sizes, params), images, refused, disputed, sizes, past)
     with replace_folder(out) as folder:
         (folder / VERDICT).write_text(json.dumps(asdict(verdict), indent=1), encoding="utf-8")
         write_report(folder / "report.html", verdict, refused, disputed, Pictures(images, shards, ingest))
@@ -88,9 +100,9 @@ def validate(
     }
 
 
-def check_splits(splits: pa.Table, labels: pa.Table) -> None:
+def check_splits(splits: pa.Table, labels: pa.Table, shown: Shown = alone) -> None:
     """Raise ValidationFailed unless `splits` passes the splits suite; `labels` are those of images that we have."""
-    _stop_if_critical(examine(splits_frame(splits, labels), splits_suite()), "No splits were written.")
+    _stop_if_critical(examine(splits_frame(splits, labels, shown), splits_suite()), "No splits were written.")
 
 
 def require_passed(validation: Path) -> None:
@@ -105,7 +117,7 @@ def _judge(
     images: pa.Table,
     refused: pa.Table,
     disputed: pa.Table,
-    frame: pd.DataFrame | None = None,
+    sizes: Mapping[str, int],
     grown_from: int | None = None,
 ) -> Verdict:
     ids = images["image_id"].to_pylist() if "image_id" in images.column_names else []
@@ -114,7 +126,7 @@ def _judge(
         images=images.num_rows,
         quarantined=refused.num_rows,
         in_conflict=len(set(disputed["image_id"].to_pylist())),
-        classes={} if frame is None else _sizes(frame),
+        classes=dict(sorted(sizes.items())),
         grown_from=grown_from,
         dataset=hashlib.sha256("\n".join(sorted(map(str, ids))).encode()).hexdigest()[:12],
         findings=findings,
@@ -130,16 +142,14 @@ def _before(out: Path, dataset: str) -> int | None:
     return found
 
 
-def _sizes(frame: pd.DataFrame) -> dict[str, int]:
-    return {str(label): int(size) for label, size in sorted(frame["label"].value_counts().items())}
-
-
-def _named(findings: list[Finding], frame: pd.DataFrame, params: ValidateParams) -> list[Finding]:
+def _named(
+    findings: list[Finding], frame: pd.DataFrame, sizes: Mapping[str, int], params: ValidateParams
+) -> list[Finding]:
     """The findings, with the names of classes that are too small and of measurements that are missing."""
     missing = frame[list(MEASURED)].isna().sum()
     found = {
         "images_per_class": [
-            f"{name!r} has {n}" for name, n in _sizes(frame).items() if n < params.min_images_per_class
+            f"{name!r} has {n}" for name, n in sorted(sizes.items()) if n < params.min_images_per_class
         ],
         "measured": [f"no {name} in {n} images" for name, n in missing.items() if n],
     }

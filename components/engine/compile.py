@@ -34,7 +34,7 @@ from components.engine.parity import Comparison, compare, useless
 from components.engine.precision import calibration_set
 from components.params import CompileParams, Precision, RungGate
 from components.report import Report
-from components.tasks import Targets, Task
+from components.tasks import Targets, Task, task_named
 from components.workspace import replace_folder
 
 if TYPE_CHECKING:
@@ -69,9 +69,7 @@ class Rung:
         return f"{self.target.NAME} {self.precision}"
 
 
-def compile_model(
-    images: ImageSet, onnx: Path, out: Path, params: CompileParams, task: Task, report: Report
-) -> dict[str, float]:
+def compile_model(images: ImageSet, onnx: Path, out: Path, params: CompileParams, report: Report) -> dict[str, float]:
     """Write the chosen engine, engine.json and rungs.json into `out`, whole or not at all; return its numbers.
 
     `images` are train and val; `onnx` is the folder that `export` wrote. Raises CompileError when the runtime that
@@ -80,19 +78,20 @@ def compile_model(
     from components.model.card import read_card
 
     val, model = images.of("val"), onnx / "model.onnx"
-    classes = read_card(onnx / "model.json").classes
-    calibration = calibration_set(images, params.calibration_images)
+    card = read_card(onnx / "model.json")
+    task, classes = task_named(card.task, card.thresholds), card.classes
+    calibration = calibration_set(images, task, params.calibration_images)
     with replace_folder(out) as folder:
         rungs = _ladder(params, folder)
         for done, rung in enumerate(rungs, start=1):
             _build(rung, model, calibration.pixels, params.batch, val.pixels)
             report.progress(done, len(rungs), "build engines")
-        _judge(rungs, task.targets(val.labels, classes), classes, task, params.gates)
+        _judge(rungs, task.targets(val, classes), classes, task, params.gates)
         _time([rung for rung in rungs if not rung.reason], val.pixels, params.batch)
         chosen = _choose(rungs, params)
         rows = [_row(rung, chosen, task.primary, params.batch) for rung in rungs]
         digest = calibration.digest if chosen.precision == "int8" else None
-        _info(chosen, file_digest(model), digest, val.pixels.shape[-1], len(classes), params.batch).write(chosen.folder)
+        _info(chosen, file_digest(model), digest, val.pixels.shape[-1], params.batch).write(chosen.folder)
         for path in chosen.folder.iterdir():
             path.rename(folder / path.name)
         for rung in rungs:
@@ -183,8 +182,9 @@ def _choose(rungs: Sequence[Rung], params: CompileParams) -> Rung:
     return best
 
 
-def _info(chosen: Rung, onnx: str, calibration: str | None, side: int, classes: int, batch: int) -> EngineInfo:
+def _info(chosen: Rung, onnx: str, calibration: str | None, side: int, batch: int) -> EngineInfo:
     assert chosen.engine
+    assert chosen.logits is not None
     assert chosen.speedup
     return EngineInfo(
         target=chosen.target.NAME,
@@ -194,7 +194,7 @@ def _info(chosen: Rung, onnx: str, calibration: str | None, side: int, classes: 
         onnx_sha256=onnx,
         calibration_sha256=calibration,
         images=("batch", 3, side, side),
-        logits=("batch", classes),
+        logits=("batch", *chosen.logits.shape[1:]),
         batch=batch,
         speedup=round(chosen.speedup, 2),
         made_with=_versions(chosen.target.TOOLS),

@@ -41,7 +41,7 @@ def export(
     """
     from components.engine import onnxruntime
     from components.model.card import read_card
-    from components.model.device import logits_of
+    from components.model.device import outputs_of
     from components.model.zoo import load_model
 
     if read_card(model / "model.json").image != image:
@@ -53,7 +53,7 @@ def export(
         engine = onnxruntime.load(folder, "fp32")
         # Two batch sizes and what they leave over: the batch axis must be free.
         difference = max_difference(
-            logits_of(module, pixels, batch=32), run_batches(engine, pixels, 7), params.max_difference
+            outputs_of(module, pixels, batch=32), run_batches(engine, pixels, 7), params.max_difference
         )
         shutil.copyfile(model / "model.json", folder / "model.json")
         found = {"images": len(pixels), "max_difference": difference, "allowed": params.max_difference}

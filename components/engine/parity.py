@@ -13,7 +13,7 @@ import numpy as np
 
 from components.engine import Logits
 from components.params import RungGate
-from components.tasks import ClassRow, Targets, Task
+from components.tasks import Targets, Task, primary_metric
 
 
 class ParityError(RuntimeError):
@@ -32,7 +32,7 @@ class Comparison:
 
 
 def useless(logits: Logits, least: float = 1e-6) -> str | None:
-    """Why `logits` (N, C) can prove nothing: not finite, or the same (to `least`) for every image; else None."""
+    """Why `logits` (N, ...) can prove nothing: not finite, or the same (to `least`) for every image; else None."""
     if not np.isfinite(logits).all():
         return f"{int((~np.isfinite(logits)).any(axis=1).sum())} of {len(logits)} outputs are not finite"
     spread = float(np.ptp(logits, axis=0 if len(logits) > 1 else 1).max())
@@ -57,22 +57,23 @@ def max_difference(one: Logits, other: Logits, limit: float) -> float:
 def compare(
     reference: Logits, candidate: Logits, targets: Targets, classes: Sequence[str], task: Task, gate: RungGate
 ) -> Comparison:
-    """Judge `candidate` against `reference` (both (N, C)) as `gate` demands: whole, and class by class."""
-    before, after = float(task.scores(reference, targets).mean()), float(task.scores(candidate, targets).mean())
+    """Judge `candidate` against `reference`  as `gate` demands: whole, and class by class."""
+    before, after = (primary_metric(task, outputs, targets, classes) for outputs in (reference, candidate))
     agreement = float(task.agreement(reference, candidate).mean())
     refusal = (
         _too_many(1 - agreement, 1 - gate.min_agreement, len(targets), "of images answered differently than fp32")
         or _too_many(before - after, gate.max_loss, len(targets), f"of {task.primary} lost")
-        or _class_refusal(
-            task.per_class(reference, targets, classes), task.per_class(candidate, targets, classes), gate
-        )
+        or _class_refusal(reference, candidate, targets, classes, task, gate)
     )
     return Comparison(after, before - after, agreement, float(np.abs(reference - candidate).max()), refusal)
 
 
-def _class_refusal(before: Sequence[ClassRow], after: Sequence[ClassRow], gate: RungGate) -> str:
+def _class_refusal(
+    reference: Logits, candidate: Logits, targets: Targets, classes: Sequence[str], task: Task, gate: RungGate
+) -> str:
+    before, after = task.per_class(reference, targets, classes), task.per_class(candidate, targets, classes)
     for one, other in zip(before, after, strict=True):
-        lost = float(one["recall"]) - float(other["recall"])
+        lost = float(one[task.class_metric]) - float(other[task.class_metric])
         if refusal := _too_many(lost, gate.max_class_loss, int(one["images"]), f"of class {one['class']!r} lost"):
             return refusal
     return ""

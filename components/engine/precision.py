@@ -19,6 +19,7 @@ from components.engine import INPUT, Pixels, silence
 
 if TYPE_CHECKING:
     from components.data.dataset import ImageSet
+    from components.tasks import Task
 
 WORK = ["Conv", "ConvTranspose", "Gemm", "MatMul"]  # layers with weights
 
@@ -31,12 +32,12 @@ class Calibration:
     digest: str  # sha256 of their ids
 
 
-def calibration_set(images: ImageSet, count: int) -> Calibration:
-    """At most `count` training images, class by class in turn: a rare class also sets ranges. The same every time."""
+def calibration_set(images: ImageSet, task: Task, count: int) -> Calibration:
+    """At most `count` training images, in turn of what they show: a rare class also sets ranges. The same always."""
     by_class: dict[str, list[int]] = defaultdict(list)
     for row in sorted(range(len(images)), key=lambda row: images.ids[row]):
         if images.splits[row] == "train":
-            by_class[images.labels[row]].append(row)
+            by_class[" ".join(task.shown(images.labels[row]))].append(row)
     turns = chain.from_iterable(zip_longest(*(by_class[label] for label in sorted(by_class))))
     rows = list(islice((row for row in turns if row is not None), count))
     digest = hashlib.sha256("\n".join(images.ids[row] for row in rows).encode()).hexdigest()

@@ -7,7 +7,8 @@ and what its logits mean. No torch is needed to read a card.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Literal
 
@@ -31,6 +32,7 @@ class ModelCard:
     mean: Triple  # of RGB in 0..1; taken off and divided by inside the model
     std: Triple
     data_version: str  # of the manifest, labels and splits it was trained on
+    thresholds: Mapping[str, float] = field(default_factory=dict)  # by class, as the task tuned them
 
     @property
     def image(self) -> ImageParams:

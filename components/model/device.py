@@ -45,10 +45,10 @@ def autocast(precision: str, device: torch.device) -> AbstractContextManager[Any
     return torch.autocast(device.type, dtype=torch.bfloat16, enabled=precision == "bf16")
 
 
-def logits_of(
+def outputs_of(
     net: nn.Module, pixels: NDArray[np.uint8], precision: str = "fp32", batch: int = 256
 ) -> NDArray[np.float32]:
-    """float32 (N, C): what `net` (a `nets.Normalised`) answers to `pixels` (N, 3, S, S), in eval mode on its device."""
+    """float32 (N, ...): what `net` (a `nets.Normalised`) answers to `pixels` (N, 3, S, S), in eval mode."""
     import torch
 
     device = next(net.parameters()).device

@@ -13,13 +13,14 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
 from components.data.dataset import ImageSet
 from components.model.augment import for_training
-from components.model.device import autocast, best_device, fast_precision, logits_of
+from components.model.device import autocast, best_device, fast_precision, outputs_of
 from components.model.optimise import Average, optimizer_for, rate
 from components.params import TrainParams
-from components.tasks import Targets, Task
+from components.tasks import USUAL, Outputs, Task
 
 if TYPE_CHECKING:
     from torch import Generator, Tensor
@@ -45,11 +46,14 @@ class Learner:
         self.precision = fast_precision(params.precision, self.device)
         self._model = model.to(self.device).to(memory_format=torch.channels_last)
         self._train, self._val = images.of("train"), images.of("val")
-        self._targets = task.targets(self._train.labels, classes)
+        self._targets = task.targets(self._train, classes)
+        self._wanted = task.targets(self._val, classes)
         self._classes, self._params, self._task = classes, params, task
         self._optimizer = optimizer_for(model, params)
         self._average = Average(model, params.ema) if params.ema else None
-        self._weights = class_weights(self._targets, len(classes), params).to(self.device)
+        self._weights = class_weights(task.counts(self._targets, len(classes)), len(self._train), params).to(
+            self.device
+        )
         self._best: dict[str, Tensor] = {}
         self._steps = math.ceil(len(self._train) / params.batch_size)  # an epoch
 
@@ -64,12 +68,12 @@ class Learner:
         self._freeze(number < self._params.freeze_epochs)
         loss = self._learn(number * self._steps, generator, seen)
         seconds = time.monotonic() - began
-        logits = logits_of(self._judged, self._val.pixels, self.precision)
-        if not (math.isfinite(loss) and np.isfinite(logits).all()):
+        outputs = self.answers()
+        if not (math.isfinite(loss) and np.isfinite(outputs).all()):
             raise TrainError(
                 f"The loss grew beyond bounds in epoch {number + 1}. Lower `train.lr` from {self._params.lr:g}."
             )
-        val = self._task.metrics(logits, self._task.targets(self._val.labels, self._classes), self._classes)
+        val = self._task.metrics(outputs, self._wanted, self._classes, USUAL)
         return {
             "train/loss": loss,
             "val/loss": val["loss"],
@@ -77,6 +81,15 @@ class Learner:
             "lr": self._optimizer.param_groups[0]["lr"],
             "images_per_s": len(self._train) / seconds,
         }
+
+    def answers(self) -> Outputs:
+        """What the judged weights answer to the val split."""
+        return outputs_of(self._judged, self._val.pixels, self.precision)
+
+    def tuned(self) -> Mapping[str, float]:
+        """The thresholds that fit the best weights on the val split."""
+        self._judged.net.load_state_dict(self._best)
+        return self._task.tuned(self.answers(), self._wanted, self._classes).thresholds
 
     def keep(self) -> None:
         """Remember the weights as they are now as the best so far."""
@@ -127,11 +140,12 @@ class Learner:
 
     def _freeze(self, frozen: bool) -> None:
         """Let the head alone learn while `frozen`; the body's running statistics rest too."""
-        from components.model.zoo import head_of
+        from components.model.zoo import family
 
         self._model.train(not frozen)
         self._model.requires_grad_(not frozen)
-        head_of(self._model.net).train().requires_grad_(True)
+        for layer in family(self._task.head).class_layers(self._model.net):
+            layer.train().requires_grad_(True)
 
     def _learn(self, first_step: int, generator: Generator, seen: Callable[[int], None]) -> float:
         """All batches of one epoch; return their mean loss, by image."""
@@ -155,7 +169,8 @@ class Learner:
         for group in self._optimizer.param_groups:
             group["lr"] = rate(step, self._params.epochs * self._steps, self._steps, self._params)
         with autocast(self.precision, self.device):
-            loss = self._task.loss(self._model(images).float(), targets, self._weights, self._params.label_smoothing)
+            outputs = self._model(images).float()
+        loss = self._task.loss(outputs, targets, self._weights, self._params)
         self._optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
@@ -164,11 +179,10 @@ class Learner:
         return loss.detach()
 
 
-def class_weights(targets: Targets, classes: int, params: TrainParams) -> Tensor:
+def class_weights(counts: NDArray[np.int64], images: int, params: TrainParams) -> Tensor:
     """(C,) float32: ones, or the inverse of how often a class occurs, 1 for a class of average size."""
     import torch
 
     if params.class_weights == "none":
-        return torch.ones(classes)
-    counts = np.bincount(targets, minlength=classes)
-    return torch.from_numpy(len(targets) / (classes * np.maximum(counts, 1))).float()
+        return torch.ones(len(counts))
+    return torch.from_numpy(images / (len(counts) * np.maximum(counts, 1))).float()

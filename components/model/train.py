@@ -19,7 +19,7 @@ from components.model.checkpoint import Checkpoints
 from components.model.learner import Epoch, Learner, TrainError
 from components.params import ImageParams, TrainParams
 from components.report import Report
-from components.tasks import Task
+from components.tasks import Task, classes_of
 from components.workspace import replace_folder
 
 if TYPE_CHECKING:
@@ -62,16 +62,14 @@ def train(
 
 
 def _classes(images: ImageSet, task: Task) -> tuple[str, ...]:
-    import pyarrow as pa
-
     empty = [split for split in ("train", "val") if split not in images.splits]
     if empty:
         raise TrainError(
             f"No image is in {' or '.join(empty)}; training needs both. See `split:` in params.yaml, then run "
             "`visionloop stage split`."
         )
-    classes = task.classes(pa.table({"label": images.labels}))
-    untrained = sorted(set(classes) - set(images.of("train").labels))
+    classes = classes_of(task, images.labels)
+    untrained = sorted(set(classes) - set(classes_of(task, images.of("train").labels)))
     if untrained:
         raise TrainError(f"No training image shows {', '.join(map(repr, untrained[:5]))}; ingest some more of them.")
     return classes
@@ -84,10 +82,10 @@ def _learner(
     from components.model.zoo import build, check_size
 
     warm = _can_start(start, card, report)
-    net = build(card.arch, len(card.classes), "none" if warm else params.weights)
+    net = build(task.head, card.arch, len(card.classes), "none" if warm else params.weights)
     check_size(net, card.arch, card.size)
     if warm:
-        _start_from(net, start, card, report)
+        _start_from(task, net, start, card, report)
     learner = Learner(Normalised(net, card.mean, card.std), images, card.classes, params, task)
     size = sum(weight.numel() for weight in net.parameters()) / 1e6
     report.line(f"train: {card.arch}, {size:.1f} million weights, {learner.precision} on {learner.device}")
@@ -105,11 +103,11 @@ def _can_start(start: Path, card: ModelCard, report: Report) -> bool:
     return fits
 
 
-def _start_from(net: nn.Module, start: Path, card: ModelCard, report: Report) -> None:
+def _start_from(task: Task, net: nn.Module, start: Path, card: ModelCard, report: Report) -> None:
     from components.model.zoo import carry_over, weights_in
 
     old = read_card(start / "model.json").classes
-    carry_over(net, weights_in(start / "model.safetensors"), old, card.classes)
+    carry_over(task.head, net, weights_in(start / "model.safetensors"), old, card.classes)
     new = len(set(card.classes) - set(old))
     report.line(f"train: started from the model in {start.name}" + (f", with {new} new class(es)" if new else ""))
 
@@ -162,8 +160,9 @@ def _finished(history: list[Epoch], params: TrainParams) -> bool:
 def _write(out: Path, learner: Learner, card: ModelCard, history: list[Epoch], report: Report) -> dict[str, float]:
     from safetensors.torch import save_file
 
-    from components.model.pictures import draw_history
+    from components.tasks.pictures import draw_history
 
+    card = dataclasses.replace(card, thresholds=learner.tuned())
     number = _best(history)
     same_every_time = {name: value for name, value in history[number].items() if name != "images_per_s"}
     metrics = {**same_every_time, "best_epoch": number + 1.0, "epochs": float(len(history))}

@@ -9,48 +9,59 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol, cast
 
 from components.model.card import read_card
+from components.tasks import Head, task_named
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torchvision.models import WeightsEnum
 
     from components.model.nets import Normalised
-
-OWN = ("resnet9",)
-AUXILIARY = ("googlenet", "inception_v3")  # answer with several outputs while they train
 
 
 class ZooError(ValueError):
     """No such architecture or weights, or they do not fit; the message says what would."""
 
 
-def architectures() -> list[str]:
-    """Every name that `train.arch` may have."""
-    from torchvision import models
+class Family(Protocol):
+    """Nets of one kind: a module of this package."""
 
-    return sorted([*OWN, *(name for name in models.list_models(module=models) if name not in AUXILIARY)])
+    def names(self) -> list[str]:
+        """Every name that `train.arch` may have."""
+        ...
+
+    def bare(self, arch: str, classes: int) -> nn.Module:
+        """One of `names()` with random weights."""
+        ...
+
+    def default_weights(self, arch: str) -> Mapping[str, Tensor]:
+        """Pretrained weights, downloaded; raise ZooError where there are none or they cannot be had."""
+        ...
+
+    def class_layers(self, net: nn.Module) -> list[nn.Module]:
+        """The last layers, whose first dimension follows the classes; the rest is the body."""
+        ...
 
 
-def build(arch: str, classes: int, weights: str) -> nn.Module:
-    """A net with `classes` outputs; `weights` is "none" (random), "default" (torchvision's) or a .safetensors file.
+def family(head: Head) -> Family:
+    """The module of the nets of one kind: classifiers, detectors or segmenters."""
+    return cast("Family", import_module(f"components.model.{head}s"))
+
+
+def build(head: Head, arch: str, classes: int, weights: str) -> nn.Module:
+    """A net for `classes` classes; `weights` is "none" (random), "default" (downloaded) or a .safetensors file.
 
     Given weights enter wherever name and shape agree, which leaves out a head of other classes. Raises ZooError.
     """
-    net = _bare(arch, classes)
+    net = _bare(head, arch, classes)
     if weights != "none":
-        state = _default_weights(arch) if weights == "default" else weights_in(Path(weights))
-        _fill(net, state, f"{arch} with weights {weights}")
+        state = family(head).default_weights(arch) if weights == "default" else weights_in(Path(weights))
+        _fill(net, state, f"{arch} with weights {weights}", family(head).class_layers(net))
     return net
-
-
-def head_of(net: nn.Module) -> nn.Module:
-    """The last layer with weights of its own, whose first dimension is the classes; the rest is the body."""
-    from torch import nn
-
-    return [module for module in net.modules() if isinstance(module, nn.Linear | nn.Conv2d)][-1]
 
 
 def check_size(net: nn.Module, arch: str, size: int) -> None:
@@ -70,23 +81,23 @@ def check_size(net: nn.Module, arch: str, size: int) -> None:
     net.train(was_training)
 
 
-def carry_over(net: nn.Module, state: Mapping[str, Tensor], old: Sequence[str], new: Sequence[str]) -> None:
+def carry_over(head: Head, net: nn.Module, state: Mapping[str, Tensor], old: Sequence[str], new: Sequence[str]) -> None:
     """Fill `net`, of classes `new`, from the `state` of the same architecture trained on classes `old`.
 
     Classes that both know keep their rows of the head; new ones start from the net's own values. Raises ZooError.
     """
     import torch
 
-    head = head_of(net)
+    layers = family(head).class_layers(net)
     names = {id(value): name for name, value in net.named_parameters()}
     known = [(old.index(name), place) for place, name in enumerate(new) if name in old]
     source, target = [torch.tensor([pair[side] for pair in known], dtype=torch.long) for side in (0, 1)]
     merged = dict(state)
-    for parameter in head.parameters():
+    for parameter in (each for layer in layers for each in layer.parameters()):
         rows = parameter.detach().clone()
         rows[target] = state[names[id(parameter)]][source]
         merged[names[id(parameter)]] = rows
-    _fill(net, merged, "the model to start from")
+    _fill(net, merged, "the model to start from", layers)
 
 
 def load_model(folder: Path) -> Normalised:
@@ -97,35 +108,21 @@ def load_model(folder: Path) -> Normalised:
     from components.model.nets import Normalised
 
     card = read_card(folder / "model.json")
-    net = _bare(card.arch, len(card.classes))
-    _fill(net, weights_in(folder / "model.safetensors"), f"the model in {folder}", whole=True)
+    net = _bare(task_named(card.task).head, card.arch, len(card.classes))
+    _fill(net, weights_in(folder / "model.safetensors"), f"the model in {folder}", [])
     return Normalised(net, card.mean, card.std).eval()
 
 
-def _bare(arch: str, classes: int) -> nn.Module:
-    if arch == "resnet9":
-        from components.model.nets import ResNet9
-
-        return ResNet9(classes)
-    known = architectures()
+def _bare(head: Head, arch: str, classes: int) -> nn.Module:
+    known = family(head).names()
     if arch not in known:
-        near = difflib.get_close_matches(arch, known, n=5, cutoff=0.4)
-        raise ZooError(
-            f"No architecture is called {arch!r}; near names are {', '.join(near) or 'none'}. `train.arch` takes "
-            f"{', '.join(OWN)} or a classification model of torchvision, such as resnet18 or mobilenet_v3_large."
-        )
-    from torchvision import models
-
-    net: nn.Module = models.get_model(arch, weights=None, num_classes=classes)
-    return net
+        near = difflib.get_close_matches(arch, known, n=5, cutoff=0.4) or known[:5]
+        raise ZooError(f"No {head} is called {arch!r}; set `train.arch` to another name, such as {', '.join(near)}.")
+    return family(head).bare(arch, classes)
 
 
-def _default_weights(arch: str) -> Mapping[str, Tensor]:
-    from torchvision import models
-
-    if arch in OWN:
-        raise ZooError(f"{arch} has no pretrained weights; set `train.weights: none` or give a .safetensors file.")
-    entry = models.get_model_weights(arch).DEFAULT
+def downloaded(arch: str, entry: WeightsEnum) -> Mapping[str, Tensor]:
+    """The tensors of one of torchvision's weights; raise ZooError when they cannot be had."""
     try:
         state: Mapping[str, Tensor] = entry.get_state_dict(progress=False, check_hash=True, weights_only=True)
     except (OSError, RuntimeError) as error:
@@ -151,13 +148,13 @@ def weights_in(path: Path) -> Mapping[str, Tensor]:
     return state
 
 
-def _fill(net: nn.Module, state: Mapping[str, Tensor], what: str, whole: bool = False) -> None:
-    """Copy what agrees in name and shape; only the head may be left over, and nothing where `whole`."""
+def _fill(net: nn.Module, state: Mapping[str, Tensor], what: str, optional: Sequence[nn.Module]) -> None:
+    """Copy what agrees in name and shape; only parameters of the `optional` layers may be left over."""
     own = net.state_dict()
     fitting = {name: value for name, value in state.items() if name in own and own[name].shape == value.shape}
     left = own.keys() - fitting.keys()
-    head = {id(value) for value in head_of(net).parameters()}
-    allowed = set() if whole else {name for name, value in net.named_parameters() if id(value) in head}
+    spared = {id(value) for layer in optional for value in layer.parameters()}
+    allowed = {name for name, value in net.named_parameters() if id(value) in spared}
     wrong = sorted(left - allowed)
     if wrong:
         raise ZooError(

@@ -8,7 +8,7 @@ alert is `components.monitoring.alerts`'.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING, Literal
 
@@ -19,6 +19,7 @@ from components.engine import Engine, run_batches
 from components.params import MonitorParams
 from components.registry.intervals import paired_interval, wilson
 from components.state.feedback import Labelled
+from components.tasks import Floats, Task
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -85,7 +86,9 @@ def labelled_accuracy(labelled: Sequence[Labelled], champion_accuracy: float, pa
     return AccuracyVerdict(right, n, accuracy, low, high, "ok", f"{found}; {champion_accuracy:.1%} at promotion")
 
 
-def rescored(engine: Engine, images: ImageSet, reference: pa.Table, classes: Sequence[str]) -> ChampionVerdict:
+def rescored(
+    engine: Engine, images: ImageSet, reference: pa.Table, task: Task, classes: Sequence[str]
+) -> ChampionVerdict:
     """Run the live engine again on those of `images` that `reference` (reference.parquet) knows, at most MOST of them.
 
     The same bytes must give the same answers: an engine that disagrees with its own past, or is less often right than
@@ -97,10 +100,17 @@ def rescored(engine: Engine, images: ImageSet, reference: pa.Table, classes: Seq
     if not len(rows):
         words = "none of the images that the champion was judged on are at hand"
         return ChampionVerdict(float("nan"), 0, float("nan"), float("nan"), "insufficient", words)
-    now = np.array(classes)[run_batches(engine, images.pixels[rows]).argmax(axis=1)]
-    before = np.array(reference["label"].to_pylist())[known]
-    truth = np.array(reference["truth"].to_pylist())[known]
-    return _judge_champion(now, before, truth)
+    table = reference.take(known)
+    outputs = run_batches(engine, images.pixels[rows])
+    answers = np.array([answer.label for answer in task.decode(outputs, classes)])
+    scores = task.scores(outputs, task.targets(_with_truth(images, rows, table["truth"].to_pylist()), classes))
+    return _judge_champion(answers == np.array(table["label"].to_pylist()), scores, table["score"].to_numpy())
+
+
+def _with_truth(images: ImageSet, rows: NDArray[np.intp], truth: list[str]) -> ImageSet:
+    """The images in `rows`, with the labels that they had at promotion."""
+    sizes = [images.sizes[row] for row in rows]
+    return replace(images, ids=[images.ids[row] for row in rows], labels=truth, pixels=images.pixels[rows], sizes=sizes)
 
 
 def volume(last_request: datetime | None, requests: int, now: datetime, params: MonitorParams) -> VolumeVerdict:
@@ -123,11 +133,10 @@ def _in_both(ids: Sequence[str], known: Sequence[str]) -> tuple[NDArray[np.intp]
     return pairs[:, 0], pairs[:, 1]
 
 
-def _judge_champion(now: NDArray[np.str_], before: NDArray[np.str_], truth: NDArray[np.str_]) -> ChampionVerdict:
-    n, right, was_right = len(truth), now == truth, before == truth
-    agreement, accuracy, accuracy_before = (float(each.mean()) for each in (now == before, right, was_right))
-    gained, lost = int((right & ~was_right).sum()), int((was_right & ~right).sum())
-    _, most = paired_interval(gained, lost, n, CONFIDENCE)
+def _judge_champion(same: NDArray[np.bool_], scores: Floats, before: Floats) -> ChampionVerdict:
+    n, agreement, accuracy, accuracy_before = len(same), *(float(each.mean()) for each in (same, scores, before))
+    change = np.sign(np.round(scores - before, 6))
+    _, most = paired_interval(int((change > 0).sum()), int((change < 0).sum()), n, CONFIDENCE)
     words = (
         f"of {n} known images the champion answers {agreement:.1%} as at promotion "
         f"and {accuracy:.1%} rightly ({accuracy_before:.1%} then)"

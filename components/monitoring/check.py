@@ -100,7 +100,7 @@ def check_drift(look: Look) -> MonitorResult:
     result = MonitorResult()
     while True:
         after = windows.last_prediction(look.state, look.serving.version)
-        window = read_window(look.log, look.serving.version, after, size)
+        window = read_window(look.log, look.serving.version, after, size, reference.numeric)
         if window is None:
             break
         _judge(look, reference, window, result)
@@ -229,7 +229,9 @@ def check_champion(look: Look) -> MonitorResult:
     fresh = last.get("digest") == look.serving.digest
     if fresh and look.now - datetime.fromisoformat(last["at"]) < RESCORE_EVERY:
         return MonitorResult()
-    verdict = rescored(look.bundle.load_engine(), known_images(look), reference_of(look), look.bundle.card.classes)
+    task = task_named(look.bundle.card.task, look.bundle.card.thresholds)
+    engine, classes = look.bundle.load_engine(), look.bundle.card.classes
+    verdict = rescored(engine, known_images(look), reference_of(look), task, classes)
     raised = []
     if verdict.verdict == "alert":
         key = f"champion-{look.serving.version}-{look.now:%Y-%m-%d}"

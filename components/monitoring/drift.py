@@ -1,15 +1,15 @@
 """Reference and window -> did production drift, in which signals, how far: the decision, pure.
 
-In: the signals of both, and the effects of earlier good windows. Out: a verdict with p, effect and floor of each of 13
-signals, and its meaning in words. Evidently shows the evidence but decides nothing: its defaults alarm falsely in half
-of all windows and, at report level, miss a brightness 20% lower.
+In: the signals of both, and the effects of earlier good windows. Out: a verdict with p, effect and floor of each
+signal (13, and those of the task), and its meaning in words. Evidently shows the evidence but decides nothing: its
+defaults alarm falsely in half of all windows and, at report level, miss a brightness 20% lower.
 
 The rule. A signal drifted when two things hold at once:
 
-1. chance does not explain it: p < alpha / 13 (Bonferroni). Numbers: Kolmogorov-Smirnov; categories: chi-squared test of
-   both samples, small classes merged; outlier_rate (share of images with a statistic outside the reference's 0.1% to
-   99.9% range): Fisher's exact test, one-sided. Univariate tests with Bonferroni did best of many detectors in
-   Rabanser, Günnemann, Lipton: Failing Loudly (NeurIPS 2019, arXiv:1810.11953).
+1. chance does not explain it: p < alpha / number of signals (Bonferroni). Numbers: Kolmogorov-Smirnov; categories:
+   chi-squared test of both samples, small classes merged; outlier_rate (share of images with a statistic outside the
+   reference's 0.1% to 99.9% range): Fisher's exact test, one-sided. Univariate tests with Bonferroni did best of many
+   detectors in Rabanser, Günnemann, Lipton: Failing Loudly (NeurIPS 2019, arXiv:1810.11953).
 2. it is more than nature does: effect >= floor. Effect of a number: Wasserstein distance in standard deviations of the
    reference; of a category: total variation distance; of outlier_rate: the rise of the share. The floor is the larger
    of a fixed one (`effect_floor`, `categorical_floor`, of outlier_rate half of that) and, once half of `history` good
@@ -38,7 +38,7 @@ from components.monitoring.two_sample import (
     total_variation,
     wasserstein,
 )
-from components.monitoring.window import CATEGORICAL, LEAST, NUMERIC, SIGNALS, Signals
+from components.monitoring.window import CATEGORICAL, LEAST, Signals
 from components.monitoring.wobble import natural_limits
 from components.monitoring.words import in_words, outliers_in_words
 from components.params import MonitorParams
@@ -98,10 +98,10 @@ def judge_window(
     if len(window) < LEAST or len(reference) < LEAST_REFERENCE:
         return WindowVerdict("insufficient")
     measured = measure(reference, window)
-    limits = floors(history, measured, params)
+    limits, alpha = floors(history, measured, params), params.alpha / len(measured)
     signals = [
-        SignalDrift(name, found.p, found.effect, limits[name], exceeds(found, limits[name], params), found.words)
-        for name, found in measured.items()
+        SignalDrift(name, each.p, each.effect, limits[name], exceeds(each, limits[name], alpha), each.words)
+        for name, each in measured.items()
     ]
     return WindowVerdict("warn" if any(each.drifted for each in signals) else "ok", signals)
 
@@ -136,20 +136,20 @@ def good_windows(verdicts: Sequence[WindowVerdict], params: MonitorParams) -> li
 
 
 def measure(reference: Signals, window: Signals) -> dict[str, Measured]:
-    """p and effect of every signal, in the order of SIGNALS, and what they mean in words."""
-    found = {name: _number(reference.numeric[name], window.numeric[name]) for name in NUMERIC}
+    """p and effect of every signal, in the order of `Signals.names`, and what they mean in words."""
+    found = {name: _number(values, window.numeric[name]) for name, values in reference.numeric.items()}
     found |= {name: _category(reference.categorical[name], window.categorical[name]) for name in CATEGORICAL}
     found = {name: replace(each, words=in_words(name, reference, window)) for name, each in found.items()}
     known, base = outlier_base(_statistics(reference))
     rate = float(outlier_rates(known, _statistics(window)[None])[0])
     rise = outlier_rise(base, len(reference), rate, len(window))
     found["outlier_rate"] = replace(rise, words=outliers_in_words(base, rate))
-    return {name: found[name] for name in SIGNALS}
+    return {name: found[name] for name in reference.names}
 
 
-def exceeds(found: Measured, floor: float, params: MonitorParams) -> bool:
-    """The rule for one signal."""
-    return found.p < params.alpha / len(SIGNALS) and abs(found.effect) >= floor
+def exceeds(found: Measured, floor: float, alpha: float) -> bool:
+    """The rule for one signal; `alpha` is its share of the false alarms."""
+    return found.p < alpha and abs(found.effect) >= floor
 
 
 def floors(
@@ -165,7 +165,7 @@ def floors(
         now=np.array([each.effect for each in measured.values()]),
         freedom=np.array([each.freedom for each in measured.values()]),
         noise=np.array([each.noise for each in measured.values()]),
-        pooled=np.array([name in NUMERIC for name in measured]),
+        pooled=np.array([name not in (*CATEGORICAL, "outlier_rate") for name in measured]),
         multiple=params.wobble_multiple,
     )
     return {name: max(fixed[name], float(limit)) for name, limit in zip(measured, natural, strict=True)}

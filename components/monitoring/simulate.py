@@ -137,7 +137,7 @@ def _stream(random: Random, params: MonitorParams, wobble: float, learnt: int) -
     rows = []
     for window in measured[learnt:]:
         limits = drift.floors(history, window, params)
-        rows.append([drift.exceeds(each, limits[name], params) for name, each in window.items()])
+        rows.append([drift.exceeds(each, limits[name], params.alpha / len(window)) for name, each in window.items()])
     return np.array(rows)
 
 

@@ -7,22 +7,24 @@ gap or overlap in the order of the log (which is the order of its commits as lon
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 from sqlalchemy import Engine
 
 from components.data.tables import STATISTICS
 from components.params import MonitorParams
+from components.registry.reference import REFERENCE
 from components.state.predictions import Logged, since
 
 OUTPUTS = ("confidence", "margin")
 NUMERIC = (*OUTPUTS, *STATISTICS)
 CATEGORICAL = ("predicted_class", "format")
-SIGNALS = ("predicted_class", *NUMERIC, "format", "outlier_rate")
+SIGNALS = ("predicted_class", *NUMERIC, "format", "outlier_rate")  # of every task; some have more
 
 LEAST = 200  # predictions; a smaller window says nothing
 
@@ -40,6 +42,11 @@ class Signals:
 
     def __len__(self) -> int:
         return len(self.categorical["predicted_class"])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All signals, in the order in which they are shown."""
+        return ("predicted_class", *self.numeric, "format", "outlier_rate")
 
 
 @dataclass(frozen=True)
@@ -72,24 +79,30 @@ def read_reference(bundle: Path) -> Signals:
     if missing:
         raise WindowError(f"{bundle}/reference.parquet lacks {', '.join(sorted(missing))}. Train and promote again.")
     return Signals(
-        {name: _as_stored(table[name].to_numpy()) for name in NUMERIC},
+        {name: _as_stored(table[name].to_numpy()) for name in (*NUMERIC, *_own(table))},
         {"predicted_class": _words(table["label"].to_pylist()), "format": _words(table["format"].to_pylist())},
     )
 
 
-def read_window(log: Engine, version: int, after: int, size: int) -> Window | None:
+def read_window(log: Engine, version: int, after: int, size: int, names: Iterable[str] = NUMERIC) -> Window | None:
     """The `size` predictions of model `version` that follow row `after` of the log; None while there are fewer."""
     rows = since(log, version, after, size)
-    return Window(rows, signals_of(rows)) if len(rows) == size else None
+    return Window(rows, signals_of(rows, names)) if len(rows) == size else None
 
 
-def signals_of(rows: Sequence[Logged]) -> Signals:
+def signals_of(rows: Sequence[Logged], names: Iterable[str] = NUMERIC) -> Signals:
+    """The signals of `rows`, the numeric ones under `names`."""
     outputs = {"confidence": [row.confidence for row in rows], "margin": [row.margin for row in rows]}
-    statistics = {name: [row.statistics.get(name, np.nan) for row in rows] for name in STATISTICS}
+    statistics = {name: [row.statistics.get(name, np.nan) for row in rows] for name in names if name not in outputs}
     return Signals(
         {name: _as_stored(values) for name, values in (outputs | statistics).items()},
         {"predicted_class": _words([row.label for row in rows]), "format": _words([row.format for row in rows])},
     )
+
+
+def _own(table: pa.Table) -> list[str]:
+    """The signals that only this model's task has."""
+    return [name for name in table.column_names if name not in REFERENCE.names]
 
 
 def _as_stored(values: Sequence[float] | NDArray[np.generic]) -> NDArray[np.float64]:

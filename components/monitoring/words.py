@@ -29,6 +29,7 @@ WORDS = {
     "aspect_ratio": ("narrower", "wider"),
     "bytes_per_pixel": ("more compressed", "less compressed"),
 }
+OTHERS = ("lower in it", "higher in it")  # signals of one task
 
 
 def in_words(name: str, reference: Signals, window: Signals) -> str:
@@ -56,7 +57,7 @@ def _number(name: str, reference: Floats, window: Floats) -> str:
     share = float((now < middle if change < 0 else now > middle).mean())
     return (
         f"{title} {'fell' if change < 0 else 'rose'} {_by(change, known)}; "
-        f"{share:.0%} of images are {WORDS[name][change >= 0]} than the reference median"
+        f"{share:.0%} of images are {WORDS.get(name, OTHERS)[change >= 0]} than the reference median"
     )
 
 

@@ -10,45 +10,37 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from components.data.dataset import ImageSet
-from components.engine import Engine, Logits, onnxruntime, run_batches
+from components.engine import Engine, onnxruntime, run_batches
 from components.engine.benchmark import some_batch, take_turns
 from components.engine.compile import SAME
 from components.params import Params
 from components.registry.bundle import Bundle
 from components.registry.gate import Judged, Parity
-from components.tasks import Task
+from components.tasks import Task, task_named
 
 TIMING_S = 0.5  # of single images
-NEVER = -1e9  # logit of a class that the model does not know: probability 0
 
 
-def examine(
-    bundle: Bundle, images: ImageSet, classes: Sequence[str], task: Task, params: Params, limits: bool
-) -> Judged:
+def examine(bundle: Bundle, images: ImageSet, classes: Sequence[str], params: Params, limits: bool) -> Judged:
     """Run the test `images` through the bundle's engine; `classes` has all of the bundle's, and of the images'.
 
     With `limits` also measure what the gate limits: latency, size, and parity with the ONNX file of the engine.
     """
     engine = bundle.load_engine()
-    logits = widen(run_batches(engine, images.pixels), bundle.card.classes, classes)
-    targets = task.targets(images.labels, classes)
-
-    def metrics(at: NDArray[np.intp]) -> dict[str, float]:
-        options = (params.evaluate.topk, params.evaluate.calibration_bins)
-        return task.metrics(logits[at], targets[at], classes, *options)
-
-    metric = params.promote.metric
+    task = task_named(bundle.card.task, bundle.card.thresholds)
+    outputs = task.widen(run_batches(engine, images.pixels), bundle.card.classes, classes)
+    targets = task.targets(images, classes)
+    metrics = task.metrics(outputs, targets, classes, params.evaluate)
     return Judged(
         image_ids=images.ids,
         classes=classes,
-        targets=targets,
-        scores=task.scores(logits, targets),
-        metrics=metrics(np.arange(len(targets))) | (_costs(bundle, engine, images) if limits else {}),
+        scores=task.scores(outputs, targets),
+        class_scores=task.class_scores(outputs, targets, len(classes)),
+        metrics=metrics | (_costs(bundle, engine, images) if limits else {}),
         parity=_parity(bundle, engine, images, task, params) if limits else None,
-        measure=None if metric == task.primary else lambda at: metrics(at)[metric],
+        measure=task.measure(params.promote.metric, outputs, targets, classes, params.evaluate),
     )
 
 
@@ -66,11 +58,4 @@ def _parity(bundle: Bundle, engine: Engine, images: ImageSet, task: Task, params
     onnx = onnxruntime.load(bundle.path, "fp32")
     same = task.agreement(run_batches(engine, pixels), run_batches(onnx, pixels))
     gate = params.compile.gates.get(engine.precision, SAME)
-    return Parity(int(same.sum()), len(places), gate.min_agreement)
-
-
-def widen(logits: Logits, own: Sequence[str], classes: Sequence[str]) -> Logits:
-    """`logits` (N, own) as (N, classes): the columns that the model does not have can never win."""
-    wide = np.full((len(logits), len(classes)), NEVER, dtype=np.float32)
-    wide[:, [list(classes).index(name) for name in own]] = logits
-    return wide
+    return Parity(round(float(same.sum())), len(places), gate.min_agreement)

@@ -55,8 +55,8 @@ class Judged:
 
     image_ids: Sequence[str]
     classes: Sequence[str]
-    targets: NDArray[np.int64]  # (N,) places in `classes`
     scores: Floats  # (N,) one an image, higher is better
+    class_scores: Floats  # (N, C) the same for each class; NaN where an image has nothing to do with it
     metrics: Mapping[str, float]  # by flat name; of a challenger with latency_p99_ms and size_mb
     parity: Parity | None = None  # of a challenger
     # promote.metric on the images at these places (with repeats); None where it is the mean of `scores`
@@ -126,10 +126,8 @@ def _resampled(statistic: Callable[[NDArray[np.intp]], float], n: int, params: P
 
 def class_losses(challenger: Judged, champion: Judged, params: PromoteParams) -> tuple[list[str], list[str]]:
     """Sentences about classes that fell by more than is allowed: the proven falls, and those within chance."""
-    change, count = challenger.scores - champion.scores, len(challenger.classes)
-    images = np.bincount(challenger.targets, minlength=count)
-    total = np.bincount(challenger.targets, change, minlength=count).astype(np.float64)
-    squares = np.bincount(challenger.targets, change**2, minlength=count).astype(np.float64)
+    change = challenger.class_scores - champion.class_scores
+    images, total, squares = (~np.isnan(change)).sum(axis=0), np.nansum(change, axis=0), np.nansum(change**2, axis=0)
     fell, proven = fallen_classes(total, squares, images, params)
 
     def sentence(place: int, words: str) -> str:

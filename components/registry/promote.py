@@ -25,7 +25,7 @@ from components.settings import Settings
 from components.state import ledger
 from components.state.database import StateError
 from components.state.ledger import Promotion
-from components.tasks import task_named
+from components.tasks import classes_of, task_named
 from components.workspace import Workspace
 
 if TYPE_CHECKING:
@@ -151,7 +151,8 @@ def _bundle(workspace: Workspace, params: Params, launcher: Launcher, report: Re
     images = load_images(workspace, card.image, params.ingest, ["val", "test"], launcher, report)
     manifest = read_table(workspace.manifest, MANIFEST)
     engine = load_engine(workspace.engine)
-    return make_bundle(workspace, make_reference(engine, card.classes, images, manifest, task_named(card.task)))
+    task = task_named(card.task, card.thresholds)
+    return make_bundle(workspace, make_reference(engine, card.classes, images, manifest, task))
 
 
 def _examine(
@@ -165,10 +166,11 @@ def _examine(
         return load_images(workspace, of.card.image, params.ingest, ["test"], launcher, report)
 
     task, images = task_named(params.task), test_images(bundle)
-    known = {*bundle.card.classes, *(rival.card.classes if rival else ()), *images.labels}
+    shown = classes_of(task, images.labels)
+    known = {*bundle.card.classes, *(rival.card.classes if rival else ()), *shown}
     classes = tuple(sorted(known))
-    challenger = examine(bundle, images, classes, task, params, limits=True)
-    champion = examine(rival, test_images(rival), classes, task, params, limits=False) if rival else None
+    challenger = examine(bundle, images, classes, params, limits=True)
+    champion = examine(rival, test_images(rival), classes, params, limits=False) if rival else None
     return challenger, champion, images.data_version
 
 

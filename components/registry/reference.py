@@ -23,6 +23,7 @@ REFERENCE = pa.schema(
         ("confidence", pa.float32()),
         ("margin", pa.float32()),
         ("probabilities", pa.list_(pa.float32())),  # in the order of the card's classes
+        ("score", pa.float64()),  # Task.scores: how right the answer was
         ("format", pa.string()),
         *[(name, pa.float32()) for name in STATISTICS],
     ]
@@ -32,8 +33,9 @@ REFERENCE = pa.schema(
 def make_reference(
     engine: Engine, classes: tuple[str, ...], images: ImageSet, manifest: pa.Table, task: Task
 ) -> pa.Table:
-    """The table REFERENCE of `images`, in their order."""
-    answers = task.decode(run_batches(engine, images.pixels), classes)
+    """The table REFERENCE of `images`, in their order, with a column more for each signal of the task."""
+    outputs = run_batches(engine, images.pixels)
+    answers = task.decode(outputs, classes)
     rows = pc.index_in(pa.array(images.ids), value_set=manifest["image_id"])
     columns = {name: manifest[name].take(rows) for name in ("format", *STATISTICS)} | {
         "image_id": images.ids,
@@ -41,6 +43,10 @@ def make_reference(
         "label": [answer.label for answer in answers],
         "confidence": [answer.confidence for answer in answers],
         "margin": [answer.margin for answer in answers],
+        "score": task.scores(outputs, task.targets(images, classes)),
         "probabilities": [list(answer.probabilities.values()) for answer in answers],
     }
-    return pa.table({name: columns[name] for name in REFERENCE.names}).cast(REFERENCE)
+    table = pa.table({name: columns[name] for name in REFERENCE.names}).cast(REFERENCE)
+    for name in task.signals:
+        table = table.append_column(name, pa.array([answer.signals[name] for answer in answers], pa.float32()))
+    return table

@@ -41,25 +41,28 @@ class Predictor:
     card: ModelCard
     engine: Engine
     task: Task
+    shape: tuple[int, ...]  # of what the engine answers to one image
 
     def square(self, rgb: NDArray[np.uint8]) -> NDArray[np.uint8]:
         """(height, width, 3) -> (3, size, size), as the model's training images were made."""
         return fit_square(rgb, self.card.size, self.card.fit)
 
     def predict(self, squares: Sequence[NDArray[np.uint8]]) -> list[Prediction]:
-        """One prediction for each of `squares`, each (3, size, size); raise PredictorError for logits that are none."""
-        logits = self.engine.run(np.stack(squares))
-        if logits.shape != (len(squares), len(self.card.classes)) or not np.isfinite(logits).all():
+        """One prediction for each of `squares`, (3, size, size) each; raise PredictorError for broken outputs."""
+        outputs = self.engine.run(np.stack(squares))
+        if outputs.shape != (len(squares), *self.shape) or not np.isfinite(outputs).all():
             raise PredictorError(
-                f"Model {self.version} gave logits {logits.shape} (finite: {np.isfinite(logits).all()}) for "
-                f"{len(squares)} images and {len(self.card.classes)} classes. Roll back: `visionloop rollback`."
+                f"Model {self.version} gave outputs {outputs.shape} (finite: {np.isfinite(outputs).all()}) for "
+                f"{len(squares)} images, expected {self.shape} for each. Roll back: `visionloop rollback`."
             )
-        return self.task.decode(logits, self.card.classes)
+        return self.task.decode(outputs, self.card.classes)
 
 
 def load_predictor(bundle: Bundle, version: int, batches: Sequence[int] = (1,)) -> Predictor:
     """Load the engine of `bundle` and answer blank images once in each size of `batches`, so that it is warm."""
-    predictor = Predictor(version, bundle.digest, bundle.card, bundle.load_engine(), task_named(bundle.card.task))
+    task = task_named(bundle.card.task, bundle.card.thresholds)
+    shape = tuple(bundle.engine_info["logits"][1:])
+    predictor = Predictor(version, bundle.digest, bundle.card, bundle.load_engine(), task, shape)
     blank = np.zeros((3, bundle.card.size, bundle.card.size), dtype=np.uint8)
     for batch in batches:
         predictor.predict([blank] * batch)

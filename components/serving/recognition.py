@@ -98,6 +98,6 @@ def _row(ready: Ready, prediction: Prediction, now: datetime) -> Logged:
         margin=prediction.margin,
         probabilities=prediction.probabilities,
         format=ready.format,
-        statistics=ready.statistics,
+        statistics={**ready.statistics, **prediction.signals},
         at=now,
     )

@@ -1,4 +1,4 @@
-"""What a person looks at after a training: loss curves, the confusion matrix, the worst mistakes; each a PNG as bytes.
+"""What a person looks at after a training: loss curves, the confusion matrix, captioned images; each a PNG as bytes.
 
 In: plain numbers, names and pixels. Out: PNG bytes, equal for equal input. Names come from users: they are shortened,
 never read as formulas, and letters that the font lacks are drawn as boxes.
@@ -64,8 +64,8 @@ def draw_confusion(table: NDArray[np.int64], classes: Sequence[str], title: str)
     return _png(figure)
 
 
-def draw_mistakes(pixels: NDArray[np.uint8], captions: Sequence[tuple[str, str, float]]) -> bytes:
-    """`pixels` (N, 3, S, S) in a grid, under each its truth, the wrong answer and how sure the model was of it."""
+def draw_captioned(pixels: NDArray[np.uint8], captions: Sequence[str], nothing: str) -> bytes:
+    """`pixels` (N, 3, S, S) in a grid, under each its caption, line by line; the word `nothing` where N is 0."""
     from matplotlib.figure import Figure
 
     columns = min(8, max(len(captions), 3))
@@ -75,10 +75,10 @@ def draw_mistakes(pixels: NDArray[np.uint8], captions: Sequence[tuple[str, str, 
     for axes in grid:
         axes.axis("off")
     if not captions:
-        figure.text(0.5, 0.5, "no mistakes", ha="center", va="center", color=GREY)
-    for axes, image, (truth, answer, confidence) in zip(grid, pixels, captions, strict=False):
+        figure.text(0.5, 0.5, nothing, ha="center", va="center", color=GREY)
+    for axes, image, caption in zip(grid, pixels, captions, strict=False):
         axes.imshow(image.transpose(1, 2, 0), interpolation="nearest")
-        text = f"{_short(truth)}\n→ {_short(answer)} {confidence:.0%}"
+        text = "\n".join(_short(line, 20) for line in caption.split("\n"))
         axes.text(0.5, -0.04, text, transform=axes.transAxes, ha="center", va="top", fontsize=8, parse_math=False)
     return _png(figure)
 
