@@ -102,12 +102,12 @@ def test_calibration_error_is_the_gap_between_confidence_and_accuracy():
 
 
 def test_scores_average_to_the_primary_metric():
-    assert TASK.scores(LOGITS, TARGETS).mean() == TASK.metrics(LOGITS, TARGETS, CLASSES, USUAL)[TASK.primary]
+    assert TASK.scores(LOGITS, TARGETS, CLASSES).mean() == TASK.metrics(LOGITS, TARGETS, CLASSES, USUAL)[TASK.primary]
 
 
 def test_agreement_looks_at_answers_not_at_logits():
-    assert TASK.agreement(LOGITS, LOGITS * 2).all()
-    assert TASK.agreement(LOGITS, -LOGITS).tolist() == [0, 0, 0, 0]
+    assert TASK.agreement(LOGITS, LOGITS * 2, CLASSES).all()
+    assert TASK.agreement(LOGITS, -LOGITS, CLASSES).tolist() == [0, 0, 0, 0]
 
 
 def test_logits_of_another_number_of_classes_are_refused():
@@ -149,7 +149,7 @@ def test_focal_loss_counts_easy_images_less():
 
 
 def test_class_scores_stand_in_the_column_of_the_truth():
-    table = TASK.class_scores(LOGITS, TARGETS, 3)
+    table = TASK.class_scores(LOGITS, TARGETS, CLASSES)
     assert np.nanmean(table, axis=0).tolist() == [1.0, 0.5, 1.0]
     assert np.isnan(table).sum() == 8
 

@@ -89,7 +89,7 @@ def test_a_rung_that_is_not_faster_enough_is_refused_and_fp32_stays(
 def test_a_rung_that_answers_differently_is_refused_and_fp32_stays(
     exported: Path, tmp_path: Path, report: ReportInMemory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def to_the_bit(_task: object, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+    def to_the_bit(_task: object, one: np.ndarray, other: np.ndarray, _classes: object) -> np.ndarray:
         return (one == other).all(axis=1)
 
     monkeypatch.setattr(type(TASK), "agreement", to_the_bit)

@@ -46,7 +46,7 @@ DOORS = {  # vendor -> where it may be imported
 }
 HEAVY = {
     *("torch", "torchvision", "onnx", "onnxruntime", "openvino", "nncf", "tensorrt", "sklearn", "pandas"),
-    *("matplotlib", "plotly", "mlflow", "evidently", "great_expectations", "boto3", "botocore", "dvc"),
+    *("matplotlib", "plotly", "pycocotools", "timm", "optuna", "mlflow", "evidently", "great_expectations", "boto3", "botocore", "dvc"),
 }
 # Define subclasses of nn.Module; imported inside functions alone.
 TORCH_ITSELF = {f"components.model.{name}" for name in ("nets", "detector_nets", "segmenter_nets")}

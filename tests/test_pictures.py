@@ -53,7 +53,7 @@ def test_mistakes_are_drawn_however_few(count: int):
 @pytest.mark.parametrize("epochs", [1, 30])
 def test_a_history_of_any_length_is_drawn(epochs: int):
     history = [{"train/loss": 1 / (n + 1), "val/loss": 1.1 / (n + 1), "val/top1": n / 30} for n in range(epochs)]
-    assert size_of(draw_history(history))
+    assert size_of(draw_history(history, 0))
 
 
 def test_equal_input_gives_equal_bytes():

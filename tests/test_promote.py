@@ -282,6 +282,6 @@ def test_an_image_of_a_class_that_a_model_does_not_know_is_one_that_it_gets_wron
     logits = np.array([[2, -1], [-3, -2]], dtype=np.float32)
     wide, targets = task.widen(logits, ("cat", "fox"), classes), np.array([0, 1])
     assert wide[:, [0, 2]].tolist() == logits.tolist()
-    assert task.scores(wide, targets).tolist() == [1, 0]
+    assert task.scores(wide, targets, classes).tolist() == [1, 0]
     assert [each.label for each in task.decode(wide, classes)] == ["cat", "fox"]
     assert np.isfinite(list(task.metrics(wide, targets, classes, USUAL).values())).all()

@@ -95,15 +95,18 @@ def to_rgb8(data: bytes, params: IngestParams) -> Decoded:
 
 def fit_square(rgb: NDArray[np.uint8], size: int, fit: Literal["stretch", "crop"]) -> NDArray[np.uint8]:
     """(height, width, 3) -> (3, size, size), antialiased bilinear: all of it stretched, or its middle square."""
-    height, width = rgb.shape[:2]
-    left, top, right, bottom = 0.0, 0.0, float(width), float(height)
-    if fit == "crop":
-        side = min(height, width)
-        left, top = (width - side) / 2, (height - side) / 2
-        right, bottom = left + side, top + side
-    image = Image.fromarray(rgb)
-    square = image.resize((size, size), Image.Resampling.BILINEAR, box=(left, top, right, bottom))
+    box = square_of(rgb.shape[1], rgb.shape[0], fit)
+    square = Image.fromarray(rgb).resize((size, size), Image.Resampling.BILINEAR, box=box)
     return np.ascontiguousarray(np.asarray(square).transpose(2, 0, 1))
+
+
+def square_of(width: int, height: int, fit: Literal["stretch", "crop"]) -> tuple[float, float, float, float]:
+    """Left, top, right and bottom, in px, of the part of a picture that becomes the square."""
+    if fit == "stretch":
+        return 0.0, 0.0, float(width), float(height)
+    side = min(width, height)
+    left, top = (width - side) / 2, (height - side) / 2
+    return left, top, left + side, top + side
 
 
 def _decoded(data: bytes, params: IngestParams) -> Decoded:

@@ -59,7 +59,7 @@ def compare(
 ) -> Comparison:
     """Judge `candidate` against `reference`  as `gate` demands: whole, and class by class."""
     before, after = (primary_metric(task, outputs, targets, classes) for outputs in (reference, candidate))
-    agreement = float(task.agreement(reference, candidate).mean())
+    agreement = float(task.agreement(reference, candidate, classes).mean())
     refusal = (
         _too_many(1 - agreement, 1 - gate.min_agreement, len(targets), "of images answered differently than fp32")
         or _too_many(before - after, gate.max_loss, len(targets), f"of {task.primary} lost")

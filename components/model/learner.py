@@ -78,6 +78,7 @@ class Learner:
             "train/loss": loss,
             "val/loss": val["loss"],
             f"val/{self._task.primary}": val[self._task.primary],
+            f"val/{self._task.selection}": val[self._task.selection],
             "lr": self._optimizer.param_groups[0]["lr"],
             "images_per_s": len(self._train) / seconds,
         }

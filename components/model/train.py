@@ -2,7 +2,7 @@
 
 In: train and val images, the `train:` and `image:` params, weights to start from if any. Out: a folder written whole or
 not at all. Every epoch is reported at once and ends in a checkpoint: `kill -9` and the same call again give the same
-weights, to the bit on the same CPU. The epoch with the lowest val loss wins. How an epoch is trained is in `learner`.
+weights, to the bit on the same CPU. The epoch that is best on val wins. How an epoch is trained is in `learner`.
 """
 
 from __future__ import annotations
@@ -52,13 +52,13 @@ def train(
         history = _resume(learner, saved, report)
         left = (params.epochs - len(history)) * len(images.of("train"))
         seen = _Progress(left, report)
-        while not _finished(history, params):
+        while not _finished(history, params, task):
             history.append(learner.epoch(len(history), seen))
-            if _best(history) == len(history) - 1:
+            if _best(history, task) == len(history) - 1:
                 learner.keep()
             saved.write(len(history), learner.tensors(), history)
             report.metrics(history[-1], step=len(history))
-    return _write(out, learner, card, history, report)
+    return _write(out, learner, card, history, task, report)
 
 
 def _classes(images: ImageSet, task: Task) -> tuple[str, ...]:
@@ -148,22 +148,26 @@ class _Progress:
         self._report.progress(self._done, self._total, "train on images")
 
 
-def _best(history: list[Epoch]) -> int:
-    return min(range(len(history)), key=lambda number: history[number]["val/loss"])
+def _best(history: list[Epoch], task: Task) -> int:
+    """The first epoch that no other is better than in the metric the task selects by."""
+    values = [epoch[f"val/{task.selection}"] for epoch in history]
+    return values.index(min(values) if task.selection == "loss" else max(values))
 
 
-def _finished(history: list[Epoch], params: TrainParams) -> bool:
-    patience_lost = bool(params.patience and history) and len(history) - 1 - _best(history) >= params.patience
+def _finished(history: list[Epoch], params: TrainParams, task: Task) -> bool:
+    patience_lost = bool(params.patience and history) and len(history) - 1 - _best(history, task) >= params.patience
     return len(history) >= params.epochs or patience_lost
 
 
-def _write(out: Path, learner: Learner, card: ModelCard, history: list[Epoch], report: Report) -> dict[str, float]:
+def _write(
+    out: Path, learner: Learner, card: ModelCard, history: list[Epoch], task: Task, report: Report
+) -> dict[str, float]:
     from safetensors.torch import save_file
 
     from components.tasks.pictures import draw_history
 
     card = dataclasses.replace(card, thresholds=learner.tuned())
-    number = _best(history)
+    number = _best(history, task)
     same_every_time = {name: value for name, value in history[number].items() if name != "images_per_s"}
     metrics = {**same_every_time, "best_epoch": number + 1.0, "epochs": float(len(history))}
     with replace_folder(out) as folder:
@@ -171,5 +175,5 @@ def _write(out: Path, learner: Learner, card: ModelCard, history: list[Epoch], r
         card.write(folder / "model.json")
         (folder / "metrics.json").write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     report.metrics({name: metrics[name] for name in ("best_epoch", "epochs")})
-    report.picture("history", draw_history(history))
+    report.picture("history", draw_history(history, number))
     return metrics

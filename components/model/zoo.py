@@ -94,9 +94,10 @@ def carry_over(head: Head, net: nn.Module, state: Mapping[str, Tensor], old: Seq
     source, target = [torch.tensor([pair[side] for pair in known], dtype=torch.long) for side in (0, 1)]
     merged = dict(state)
     for parameter in (each for layer in layers for each in layer.parameters()):
-        rows = parameter.detach().clone()
-        rows[target] = state[names[id(parameter)]][source]
-        merged[names[id(parameter)]] = rows
+        name, rows = names[id(parameter)], parameter.detach().clone()
+        by_class = (-1, len(new), *rows.shape[1:])  # a detector may answer each class several times a place
+        rows.view(by_class)[:, target] = state[name].view(-1, len(old), *rows.shape[1:])[:, source]
+        merged[name] = rows
     _fill(net, merged, "the model to start from", layers)
 
 

@@ -103,7 +103,7 @@ def rescored(
     table = reference.take(known)
     outputs = run_batches(engine, images.pixels[rows])
     answers = np.array([answer.label for answer in task.decode(outputs, classes)])
-    scores = task.scores(outputs, task.targets(_with_truth(images, rows, table["truth"].to_pylist()), classes))
+    scores = task.scores(outputs, task.targets(_with_truth(images, rows, table["truth"].to_pylist()), classes), classes)
     return _judge_champion(answers == np.array(table["label"].to_pylist()), scores, table["score"].to_numpy())
 
 

@@ -36,8 +36,8 @@ def examine(bundle: Bundle, images: ImageSet, classes: Sequence[str], params: Pa
     return Judged(
         image_ids=images.ids,
         classes=classes,
-        scores=task.scores(outputs, targets),
-        class_scores=task.class_scores(outputs, targets, len(classes)),
+        scores=task.scores(outputs, targets, classes),
+        class_scores=task.class_scores(outputs, targets, classes),
         metrics=metrics | (_costs(bundle, engine, images) if limits else {}),
         parity=_parity(bundle, engine, images, task, params) if limits else None,
         measure=task.measure(params.promote.metric, outputs, targets, classes, params.evaluate),
@@ -56,6 +56,6 @@ def _parity(bundle: Bundle, engine: Engine, images: ImageSet, task: Task, params
     places = np.unique(np.linspace(0, len(images) - 1, params.export.parity_images).astype(int))
     pixels = images.pixels[places]
     onnx = onnxruntime.load(bundle.path, "fp32")
-    same = task.agreement(run_batches(engine, pixels), run_batches(onnx, pixels))
+    same = task.agreement(run_batches(engine, pixels), run_batches(onnx, pixels), bundle.card.classes)
     gate = params.compile.gates.get(engine.precision, SAME)
     return Parity(round(float(same.sum())), len(places), gate.min_agreement)

@@ -43,7 +43,7 @@ def make_reference(
         "label": [answer.label for answer in answers],
         "confidence": [answer.confidence for answer in answers],
         "margin": [answer.margin for answer in answers],
-        "score": task.scores(outputs, task.targets(images, classes)),
+        "score": task.scores(outputs, task.targets(images, classes), classes),
         "probabilities": [list(answer.probabilities.values()) for answer in answers],
     }
     table = pa.table({name: columns[name] for name in REFERENCE.names}).cast(REFERENCE)

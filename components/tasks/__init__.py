@@ -83,6 +83,11 @@ class Task(Protocol):
         ...
 
     @property
+    def selection(self) -> str:
+        """The metric on the val split whose best epoch is kept: "loss" (the lowest), or another (the highest)."""
+        ...
+
+    @property
     def class_metric(self) -> str:
         """The column of `per_class` that speaks for one class."""
         ...
@@ -137,11 +142,11 @@ class Task(Protocol):
         """One row a class, with at least class, images and `class_metric`; a ratio of nothing is 0."""
         ...
 
-    def scores(self, outputs: Outputs, targets: Targets) -> Floats:
+    def scores(self, outputs: Outputs, targets: Targets, classes: Sequence[str]) -> Floats:
         """(N,): one score an image, 0..1; two models are compared pair by pair on these."""
         ...
 
-    def class_scores(self, outputs: Outputs, targets: Targets, classes: int) -> Floats:
+    def class_scores(self, outputs: Outputs, targets: Targets, classes: Sequence[str]) -> Floats:
         """(N, C): the same for each class, NaN where an image has nothing to do with it."""
         ...
 
@@ -152,7 +157,7 @@ class Task(Protocol):
         of `scores`."""
         ...
 
-    def agreement(self, one: Outputs, other: Outputs) -> Floats:
+    def agreement(self, one: Outputs, other: Outputs, classes: Sequence[str]) -> Floats:
         """(N,): how far two models (or two precisions of one) answer the same, 0..1."""
         ...
 

@@ -32,6 +32,7 @@ class Classification:
     head: Head = "classifier"
     target_kind: TargetKind = "classes"
     primary: str = "top1"
+    selection: str = "loss"
     class_metric: str = "recall"
     signals: tuple[str, ...] = ()
     thresholds: Mapping[str, float] = field(default_factory=dict)
@@ -92,7 +93,7 @@ class Classification:
         probabilities = softmax(outputs)
         truth = probabilities[np.arange(len(targets)), targets]
         return {
-            "top1": float(self.scores(outputs, targets).mean()),
+            "top1": float(self.scores(outputs, targets, classes).mean()),
             f"top{params.topk}": float((_rank(outputs, targets) < params.topk).mean()),
             "macro_f1": float(np.mean([row["f1"] for row in rows])),
             "mean_class_accuracy": float(np.mean([row["recall"] for row in rows])),
@@ -113,14 +114,14 @@ class Classification:
             for name, count, p, r, f in columns
         ]
 
-    def scores(self, outputs: Logits, targets: Targets) -> Floats:
+    def scores(self, outputs: Logits, targets: Targets, classes: Sequence[str]) -> Floats:  # noqa: ARG002
         """float64 (N,): 1 where the answer is right, else 0."""
         return np.asarray(outputs.argmax(axis=1) == targets, dtype=np.float64)
 
-    def class_scores(self, outputs: Logits, targets: Targets, classes: int) -> Floats:
+    def class_scores(self, outputs: Logits, targets: Targets, classes: Sequence[str]) -> Floats:
         """float64 (N, C): the score in the column of the true class."""
-        table = np.full((len(targets), classes), np.nan)
-        table[np.arange(len(targets)), targets] = self.scores(outputs, targets)
+        table = np.full((len(targets), len(classes)), np.nan)
+        table[np.arange(len(targets)), targets] = self.scores(outputs, targets, classes)
         return table
 
     def measure(
@@ -130,7 +131,7 @@ class Classification:
             return None
         return lambda at: self.metrics(outputs[at], targets[at], classes, params)[metric]
 
-    def agreement(self, one: Logits, other: Logits) -> Floats:
+    def agreement(self, one: Logits, other: Logits, classes: Sequence[str]) -> Floats:  # noqa: ARG002
         """(N,): 1 where both answer the same class."""
         return np.asarray(one.argmax(axis=1) == other.argmax(axis=1), dtype=np.float64)
 
@@ -151,7 +152,7 @@ class Classification:
         """The confusion matrix, and the wrong answers that the model was surest of."""
         from components.tasks.pictures import draw_captioned, draw_confusion
 
-        answers, scores = self.decode(outputs, classes), self.scores(outputs, targets)
+        answers, scores = self.decode(outputs, classes), self.scores(outputs, targets, classes)
         worst = sorted(np.flatnonzero(scores == 0).tolist(), key=lambda row: -answers[row].confidence)[:most]
         captions = [f"{images.labels[row]}\n→ {answers[row].label} {answers[row].confidence:.0%}" for row in worst]
         title = f"{len(targets):,} test images, {self.primary} {scores.mean():.3f}"

@@ -24,23 +24,22 @@ MANY = 20  # classes; a larger confusion matrix shows no numbers
 TOO_MANY = 60  # classes; a larger one shows no names either
 
 
-def draw_history(history: Sequence[Mapping[str, float]]) -> bytes:
-    """Loss of train and val, and the val metric, by epoch; the epoch that was kept is marked."""
+def draw_history(history: Sequence[Mapping[str, float]], kept: int) -> bytes:
+    """Loss of train and val, and the val metric, by epoch; the epoch that was `kept` (from 0) is marked."""
     from matplotlib.figure import Figure
 
     epochs = np.arange(1, len(history) + 1)
     metric = next(name for name in history[0] if name.startswith("val/") and name != "val/loss")
-    best = min(history, key=lambda epoch: epoch["val/loss"])
     figure = Figure(figsize=(9, 3.4), layout="constrained")
     left, right = figure.subplots(1, 2)
     for name, colour in (("train/loss", GREY), ("val/loss", BLUE)):
         _line(left, epochs, [epoch[name] for epoch in history], name, colour)
     _line(right, epochs, [epoch[metric] for epoch in history], metric, BLUE)
     for axes, name in ((left, "val/loss"), (right, metric)):
-        axes.plot(history.index(best) + 1, best[name], "o", color=ORANGE, label=f"kept: {best[name]:.4g}")
+        axes.plot(kept + 1, history[kept][name], "o", color=ORANGE, label=f"kept: {history[kept][name]:.4g}")
         axes.set_xlabel("epoch")
         axes.legend(frameon=False)
-    return _png(figure)
+    return png_of(figure)
 
 
 def draw_confusion(table: NDArray[np.int64], classes: Sequence[str], title: str) -> bytes:
@@ -54,14 +53,14 @@ def draw_confusion(table: NDArray[np.int64], classes: Sequence[str], title: str)
     shares = table / np.maximum(table.sum(axis=1, keepdims=True), 1)
     axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     axes.set(title=title, xlabel="answer", ylabel="truth")
-    names = [_short(name) for name in classes] if count <= TOO_MANY else []
+    names = [shortened(name) for name in classes] if count <= TOO_MANY else []
     axes.set_xticks(range(len(names)), names, rotation=45, ha="right", rotation_mode="anchor", parse_math=False)
     axes.set_yticks(range(len(names)), names, parse_math=False)
     if count <= MANY:
         for truth, answer in np.argwhere(table):
             colour = "white" if shares[truth, answer] > 0.5 else "black"
             axes.text(answer, truth, f"{table[truth, answer]:,}", ha="center", va="center", color=colour, fontsize=8)
-    return _png(figure)
+    return png_of(figure)
 
 
 def draw_captioned(pixels: NDArray[np.uint8], captions: Sequence[str], nothing: str) -> bytes:
@@ -78,9 +77,9 @@ def draw_captioned(pixels: NDArray[np.uint8], captions: Sequence[str], nothing: 
         figure.text(0.5, 0.5, nothing, ha="center", va="center", color=GREY)
     for axes, image, caption in zip(grid, pixels, captions, strict=False):
         axes.imshow(image.transpose(1, 2, 0), interpolation="nearest")
-        text = "\n".join(_short(line, 20) for line in caption.split("\n"))
+        text = "\n".join(shortened(line, 20) for line in caption.split("\n"))
         axes.text(0.5, -0.04, text, transform=axes.transAxes, ha="center", va="top", fontsize=8, parse_math=False)
-    return _png(figure)
+    return png_of(figure)
 
 
 def _line(axes: Axes, x: NDArray[np.int64], y: Sequence[float], name: str, colour: str) -> None:
@@ -90,12 +89,12 @@ def _line(axes: Axes, x: NDArray[np.int64], y: Sequence[float], name: str, colou
     axes.locator_params(axis="x", integer=True)
 
 
-def _short(name: str, most: int = 16) -> str:
+def shortened(name: str, most: int = 16) -> str:
     plain = " ".join("".join(letter if letter.isprintable() else " " for letter in name).split())
     return plain if len(plain) <= most else f"{plain[: most - 1]}…"
 
 
-def _png(figure: Figure) -> bytes:
+def png_of(figure: Figure) -> bytes:
     buffer = io.BytesIO()
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
