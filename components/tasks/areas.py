@@ -6,7 +6,7 @@ classes, IGNORED where the source says nothing. Logits and metrics are left to `
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from components.data.annotations import Annotation, LabelError, areas_in, areas_text, mask_of, run_lengths
+from components.data.images import square_of
 
 BACKGROUND = "background"  # class of what lies outside of all objects, where a source outlines objects
 IGNORED = 255  # in a map: a pixel that is not judged
@@ -57,13 +58,25 @@ def class_map(label: str, place: Mapping[str, int]) -> NDArray[np.uint8]:
 def in_square(found: NDArray[np.uint8], side: int, fit: Literal["stretch", "crop"]) -> NDArray[np.uint8]:
     """(height, width) -> (side, side), of each the nearest pixel, in the same square as the image itself."""
     height, width = found.shape
-    left, top, right, bottom = 0.0, 0.0, float(width), float(height)
-    if fit == "crop":
-        edge = min(height, width)
-        left, top = (width - edge) / 2, (height - edge) / 2
-        right, bottom = left + edge, top + edge
-    square = Image.fromarray(found).resize((side, side), Image.Resampling.NEAREST, box=(left, top, right, bottom))
-    return np.asarray(square)
+    box = square_of(width, height, fit)
+    return np.asarray(Image.fromarray(found).resize((side, side), Image.Resampling.NEAREST, box=box))
+
+
+def areas_of_square(
+    found: NDArray[np.uint8], classes: Sequence[str], size: tuple[int, int], fit: Literal["stretch", "crop"]
+) -> str:
+    """The map (s, s) of the square as the text of its image of `size` (width, height), of each pixel the nearest.
+
+    What the square leaves out of the image is in no area.
+    """
+    width, height = size
+    left, top, right, bottom = square_of(width, height, fit)
+    columns = np.floor((np.arange(width) + 0.5 - left) / (right - left) * len(found)).astype(np.int64)
+    rows = np.floor((np.arange(height) + 0.5 - top) / (bottom - top) * len(found)).astype(np.int64)
+    framed = np.pad(found, 1, constant_values=IGNORED)  # what lies outside is taken from the frame
+    whole = framed[np.clip(rows + 1, 0, len(found) + 1)][:, np.clip(columns + 1, 0, len(found) + 1)]
+    masks = {name: whole == place for place, name in enumerate(classes)}
+    return areas_text({name: run_lengths(mask) for name, mask in masks.items() if mask.any()}, size)
 
 
 def _outlined(said: Annotation, size: tuple[int, int]) -> dict[str, str]:
