@@ -136,6 +136,7 @@ def up(port: Port = None, workspace: Folder = HERE) -> None:
 def predict(
     paths: Annotated[list[Path], typer.Argument(metavar="PATH", help="Image files, and folders of them.")],
     output: Annotated[Path | None, typer.Option(metavar="FILE", help="A .csv, .parquet or .json to write.")] = None,
+    draw: Annotated[Path | None, typer.Option(metavar="DIR", help="Draw each answer over its image there.")] = None,
     workspace: Folder = HERE,
 ) -> None:
     """Label images with the champion."""
@@ -149,11 +150,11 @@ def predict(
 
     champion = load_champion(place.models, open_state(settings.database_url))
     report = Terminal() if output or on_terminal() else Silent()
-    rows = predict_paths(paths, champion, load_params(place.params), LocalLauncher(settings.workers), report)
+    rows = predict_paths(paths, champion, load_params(place.params), LocalLauncher(settings.workers), report, draw)
     if output:
         typer.echo(f"{write_rows(rows, output):,} predictions in {output}")
     else:
-        show_table([asdict(row) for row in rows])
+        show_table([{name: value for name, value in asdict(row).items() if name != "answer"} for row in rows])
 
 
 def known_stage(name: str) -> str:

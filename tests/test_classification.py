@@ -7,6 +7,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from components.data.annotations import Annotation, LabelError
 from components.data.dataset import ImageSet
 from components.params import TrainParams
 from components.tasks import USUAL, TaskError, classes_of, task_named
@@ -37,6 +38,18 @@ def test_an_unknown_task_is_refused_with_the_known_ones():
 
 def test_classes_are_the_sorted_labels():
     assert classes_of(TASK, "bab") == ("a", "b")
+
+
+def test_a_source_must_give_exactly_one_label():
+    assert TASK.label_of(Annotation(labels=("cat",))) == "cat"
+    for labels, code in ((None, "no_label"), ((), "no_label"), (("cat", "dog"), "many_labels")):
+        with pytest.raises(LabelError, match=code):
+            TASK.label_of(Annotation(labels=labels))
+
+
+def test_a_label_of_a_whole_page_is_refused():
+    with pytest.raises(LabelError, match="201 letters"):
+        TASK.check("x" * 201, (8, 8))
 
 
 def test_targets_are_places_in_the_classes():

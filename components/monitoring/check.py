@@ -190,8 +190,10 @@ def check_accuracy(look: Look) -> MonitorResult:
     newest = predictions.newest(look.log, version)
     recent = look.params.monitor.of_last * look.params.monitor.window
     known = labelled(look.state, look.log, version, after_id=newest.id - recent if newest else 0)
-    recorded = look.bundle.metrics[task_named(look.params.task).primary]
-    verdict = labelled_accuracy(known, recorded, look.params.monitor)
+    exact = task_named(look.bundle.card.task).exact
+    if exact is None:
+        return MonitorResult()
+    verdict = labelled_accuracy(known, look.bundle.metrics[exact], look.params.monitor)
     if verdict.verdict == "insufficient":
         return MonitorResult()
     raised = []

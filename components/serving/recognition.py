@@ -10,13 +10,15 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 
 import numpy as np
 import sqlalchemy
 from numpy.typing import NDArray
 from sqlalchemy.exc import SQLAlchemyError
 
-from components.data.images import to_rgb8
+from components.data.annotations import LabelError
+from components.data.images import BadImage, to_rgb8
 from components.data.scan import statistics
 from components.params import IngestParams
 from components.serving.metrics import Metrics
@@ -46,8 +48,19 @@ class Ready:
     image_id: str
     format: str
     statistics: dict[str, float]
+    size: tuple[int, int]  # width and height of the picture, px
     square: NDArray[np.uint8]
     predictor: Predictor  # the champion when the request came; a swap meanwhile does not matter
+
+
+@dataclass(frozen=True)
+class Answered:
+    """A prediction that is in the log, and the image that it is about."""
+
+    prediction: Prediction
+    said: str  # the prediction as a label of the image
+    size: tuple[int, int]
+    fit: Literal["stretch", "crop"]
 
 
 @dataclass(frozen=True)
@@ -67,25 +80,40 @@ class Recognition:
         except OSError as error:
             self.metrics.log_failures.inc()
             raise LogError(f"The image could not be stored: {error}") from error
-        return Ready(request_id, item, upload.name, image_id, decoded.format, measured, square, predictor)
+        size = decoded.picture.size
+        return Ready(request_id, item, upload.name, image_id, decoded.format, measured, size, square, predictor)
 
-    def answer(self, batch: Sequence[Ready]) -> list[Prediction]:
+    def size_of(self, image_id: str) -> tuple[int, int]:
+        """Width and height, px, of a stored image; LabelError when it is no longer there."""
+        try:
+            return to_rgb8(self.store.path(image_id).read_bytes(), self.ingest).picture.size
+        except (OSError, BadImage) as error:
+            raise LabelError("no_image", f"the image {image_id[:12]} is no longer stored: {error}") from None
+
+    def answer(self, batch: Sequence[Ready]) -> list[Answered]:
         """Predict a batch and log it in one commit; raise LogError when that fails, and then nothing is logged."""
         predictions: list[Prediction] = []
         for predictor, group in itertools.groupby(batch, key=lambda ready: ready.predictor):
             squares = [ready.square for ready in group]
             self.metrics.batch.observe(len(squares))
             predictions += predictor.predict(squares)
+        answers = [_answered(*pair) for pair in zip(batch, predictions, strict=True)]
         now = datetime.now(UTC)
         try:
-            record(self.log, [_row(*pair, now) for pair in zip(batch, predictions, strict=True)])
+            record(self.log, [_row(*pair, now) for pair in zip(batch, answers, strict=True)])
         except SQLAlchemyError as error:
             self.metrics.log_failures.inc()
             raise LogError(f"The prediction could not be logged: {error}") from error
-        return predictions
+        return answers
 
 
-def _row(ready: Ready, prediction: Prediction, now: datetime) -> Logged:
+def _answered(ready: Ready, prediction: Prediction) -> Answered:
+    task, fit = ready.predictor.task, ready.predictor.card.fit
+    return Answered(prediction, task.answered(prediction, ready.size, fit), ready.size, fit)
+
+
+def _row(ready: Ready, answered: Answered, now: datetime) -> Logged:
+    prediction = answered.prediction
     return Logged(
         request_id=ready.request_id,
         item=ready.item,
@@ -94,6 +122,7 @@ def _row(ready: Ready, prediction: Prediction, now: datetime) -> Logged:
         model_version=ready.predictor.version,
         engine_digest=ready.predictor.digest,
         label=prediction.label,
+        answer=answered.said if answered.said != prediction.label else None,
         confidence=prediction.confidence,
         margin=prediction.margin,
         probabilities=prediction.probabilities,

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, JSONResponse, PlainTextResponse
 from prometheus_client import generate_latest
 
+from components.data.annotations import LabelError
 from components.data.images import BadImage
 from components.serving import pages
 from components.serving.predictor import Predictor
@@ -54,7 +55,7 @@ async def predict(request: Request, running: Here) -> JSONResponse:
         {
             "request_id": state.request_id,
             "model_version": predictor.version,
-            "predictions": [item_of(outcome).model_dump() for outcome in outcomes],
+            "predictions": [item_of(outcome) for outcome in outcomes],
         }
     )
 
@@ -63,16 +64,17 @@ async def predict(request: Request, running: Here) -> JSONResponse:
 async def feedback(given: FeedbackGiven, running: Here) -> FeedbackTaken:
     """Tell what an image of an earlier request really shows."""
     rows = await running.in_thread(by_request, running.log, given.request_id) if given.request_id.isascii() else []
-    if given.item not in [row.item for row in rows]:
+    row = next((row for row in rows if row.item == given.item), None)
+    if row is None:
         raise Problem(404, "unknown_request", "No image with this request_id and item was answered here.")
-    arguments = (given.request_id, given.item, given.label, given.author, "feedback", datetime.now(UTC))
     try:
+        label = await running.in_thread(running.checked_label, given.label.strip(), row.image_id)
+        arguments = (given.request_id, given.item, label, given.author, "feedback", datetime.now(UTC))
         await running.in_thread(give, running.state, *arguments)
-    except FeedbackError as error:
+    except (FeedbackError, LabelError) as error:
         raise Problem(422, "bad_feedback", str(error)) from None
-    known = running.champion.current.card.classes if running.champion.current else ()
-    label = given.label.strip()
-    return FeedbackTaken(request_id=given.request_id, item=given.item, label=label, new_class=label not in known)
+    new = running.is_new_class(label)
+    return FeedbackTaken(request_id=given.request_id, item=given.item, label=label, new_class=new)
 
 
 @router.get("/healthz")

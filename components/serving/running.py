@@ -19,16 +19,15 @@ from components.serving.champion import Champion
 from components.serving.edge import fresh_id
 from components.serving.metrics import Metrics
 from components.serving.predictor import Predictor
-from components.serving.recognition import Ready, Recognition, Upload
+from components.serving.recognition import Answered, Ready, Recognition, Upload
 from components.settings import Settings
 from components.state.database import open_predictions, open_state
 from components.state.image_store import ImageStore
 from components.state.predictions import by_request
-from components.tasks import Prediction
 from components.workspace import Workspace
 
 T = TypeVar("T")
-Outcome = Prediction | BadImage
+Outcome = Answered | BadImage
 
 
 class Running:
@@ -41,7 +40,7 @@ class Running:
         self.champion = Champion(self.state, workspace.models, params.serve.max_batch, self.metrics)
         self._poll_s = params.serve.poll_s
         self._recognition = Recognition(self.log, ImageStore(workspace.images), params.ingest, self.metrics)
-        self._batcher: Batcher[Ready, Prediction] = Batcher(
+        self._batcher: Batcher[Ready, Answered] = Batcher(
             self._recognition.answer, params.serve.max_batch, params.serve.batch_window_ms / 1000
         )
         self._threads = ThreadPoolExecutor(settings.workers, thread_name_prefix="images")
@@ -60,6 +59,17 @@ class Running:
         self._threads.shutdown()
         self.state.dispose()
         self.log.dispose()
+
+    def checked_label(self, label: str, image_id: str) -> str:
+        """`label` as it must be for this image; raise LabelError when it cannot be one of the champion's task."""
+        if self.champion.current is None:
+            return label
+        return self.champion.current.task.check(label, self._recognition.size_of(image_id))
+
+    def is_new_class(self, label: str) -> bool:
+        """Whether it shows a class that the champion does not know."""
+        predictor = self.champion.current
+        return predictor is None or not set(predictor.task.shown(label)) <= set(predictor.card.classes)
 
     async def in_thread(self, function: Callable[..., T], *arguments: object) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._threads, function, *arguments)

@@ -23,7 +23,9 @@ from components.data.images import BadImage, fit_square, to_rgb8
 from components.launcher import Launcher
 from components.params import IngestParams, Params
 from components.report import Report
+from components.serving.drawn import draw_file
 from components.serving.predictor import Predictor
+from components.tasks import Prediction
 from components.workspace import replace_file
 
 CHUNK = 64  # files decoded by one task
@@ -40,19 +42,48 @@ class Row:
     confidence: float | None
     model_version: int
     error: str | None
+    answer: str | None = None  # all of it as a label text, where it is more than `label`
+
+
+@dataclass(frozen=True)
+class Square:
+    """A decoded file, and the width and height, px, that it had."""
+
+    pixels: NDArray[np.uint8]  # (3, size, size)
+    size: tuple[int, int]
 
 
 def predict_paths(
-    paths: Sequence[Path], predictor: Predictor, params: Params, launcher: Launcher, report: Report
+    paths: Sequence[Path],
+    predictor: Predictor,
+    params: Params,
+    launcher: Launcher,
+    report: Report,
+    draw: Path | None = None,
 ) -> Iterator[Row]:
     """One row for each file of `paths` and, in order of name, for each file below their folders.
 
+    With `draw`, each answer is also drawn over its image, as a PNG in that folder.
     Raises ScoreError, before any work, for a path that does not exist or when there is no file at all.
     """
     files = list_files(paths)
     chunks = [files[start : start + CHUNK] for start in range(0, len(files), CHUNK)]
     decode = partial(decode_files, ingest=params.ingest, size=predictor.card.size, fit=predictor.card.fit)
-    return _rows(chunks, launcher.map_shards(decode, chunks), predictor, params.serve.max_batch, report)
+    rows = _rows(chunks, launcher.map_shards(decode, chunks), predictor, params.serve.max_batch, report)
+    return (_drawn(*each, predictor.card.fit, params.ingest, draw) if draw else each[1] for each in rows)
+
+
+def _drawn(
+    file: Path,
+    row: Row,
+    prediction: Prediction | None,
+    fit: Literal["stretch", "crop"],
+    ingest: IngestParams,
+    folder: Path,
+) -> Row:
+    if prediction:
+        draw_file(file, prediction, fit, ingest, folder)
+    return row
 
 
 def list_files(paths: Sequence[Path]) -> list[Path]:
@@ -75,30 +106,31 @@ def _below(folder: Path) -> Iterator[Path]:
 
 def decode_files(
     files: Sequence[Path], ingest: IngestParams, size: int, fit: Literal["stretch", "crop"]
-) -> list[NDArray[np.uint8] | str]:
-    """Each file as (3, size, size), or what is wrong with it."""
+) -> list[Square | str]:
+    """Each file as the model's square, or what is wrong with it."""
     return [_decode(file, ingest, size, fit) for file in files]
 
 
-def _decode(file: Path, ingest: IngestParams, size: int, fit: Literal["stretch", "crop"]) -> NDArray[np.uint8] | str:
+def _decode(file: Path, ingest: IngestParams, size: int, fit: Literal["stretch", "crop"]) -> Square | str:
     try:
-        return fit_square(to_rgb8(file.read_bytes(), ingest).rgb, size, fit)
+        rgb = to_rgb8(file.read_bytes(), ingest).rgb
     except BadImage as bad:
         return str(bad)
     except OSError as error:
         return f"unreadable: {error.strerror}"
+    return Square(fit_square(rgb, size, fit), (rgb.shape[1], rgb.shape[0]))
 
 
 def _rows(
     chunks: Sequence[Sequence[Path]],
-    decoded: Iterator[list[NDArray[np.uint8] | str]],
+    decoded: Iterator[list[Square | str]],
     predictor: Predictor,
     max_batch: int,
     report: Report,
-) -> Iterator[Row]:
+) -> Iterator[tuple[Path, Row, Prediction | None]]:
     done, total = 0, sum(map(len, chunks))
     for files, images in zip(chunks, decoded, strict=True):
-        squares = [image for image in images if not isinstance(image, str)]
+        squares = [image.pixels for image in images if not isinstance(image, str)]
         answers = (
             answer
             for start in range(0, len(squares), max_batch)
@@ -107,12 +139,17 @@ def _rows(
         for file, image in zip(files, images, strict=True):
             path = os.fsencode(file).decode("utf-8", "backslashreplace")
             if isinstance(image, str):
-                yield Row(path, None, None, predictor.version, image)
+                yield file, Row(path, None, None, predictor.version, image), None
             else:
                 answer = next(answers)
-                yield Row(path, answer.label, answer.confidence, predictor.version, None)
+                yield file, _row(path, answer, image.size, predictor), answer
         done += len(files)
         report.progress(done, total, "predict")
+
+
+def _row(path: str, answer: Prediction, size: tuple[int, int], predictor: Predictor) -> Row:
+    said = predictor.task.answered(answer, size, predictor.card.fit)
+    return Row(path, answer.label, answer.confidence, predictor.version, None, said if said != answer.label else None)
 
 
 def write_rows(rows: Iterable[Row], output: Path) -> int:
@@ -144,7 +181,7 @@ def _write_parquet(table: Sequence[Mapping[str, object]], path: Path) -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    text = {name: pa.string() for name in ("path", "label", "error")}
+    text = {name: pa.string() for name in ("path", "label", "error", "answer")}
     columns = text | {"confidence": pa.float64(), "model_version": pa.int64()}
     schema = pa.schema([(field.name, columns[field.name]) for field in fields(Row)])
     pq.write_table(pa.Table.from_pylist(list(table), schema=schema), path)

@@ -162,6 +162,7 @@ predictions = Table(
     Column("model_version", Integer, nullable=False),
     Column("engine_digest", String(64), nullable=False),
     Column("label", Text, nullable=False),
+    Column("answer", Text),  # as a label text, where that is more than `label`
     Column("confidence", Float, nullable=False),
     Column("margin", Float, nullable=False),
     Column("probabilities", JSON, nullable=False),
@@ -227,11 +228,27 @@ def _create_missing(engine: Engine, tables: MetaData) -> None:
             f"{engine.url} was written by a newer visionloop: its schema is {version}, this one knows {VERSION}. "
             "Install the newer version."
         )
-    if set(tables.tables) <= found:
+    if set(tables.tables) <= found and not _missing_columns(engine, tables):
         return
     with engine.begin() as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": CREATION_LOCK})
         tables.create_all(connection, checkfirst=True)
+        for column in _missing_columns(connection, tables):  # of a table that an older visionloop made
+            kind = column.type.compile(engine.dialect)
+            connection.execute(text(f"ALTER TABLE {column.table.name} ADD COLUMN {column.name} {kind}"))
         if schema_version.name in tables.tables and connection.scalar(select(schema_version.c.version)) is None:
             connection.execute(schema_version.insert().values(version=VERSION))
+
+
+def _missing_columns(bind: Engine | Connection, tables: MetaData) -> list[Column[Any]]:
+    """Columns that the tables in the database lack; all that were added since the first version may be null."""
+    found = inspect(bind)
+    present = set(found.get_table_names())
+    return [
+        column
+        for table in tables.sorted_tables
+        if table.name in present
+        for column in table.columns
+        if column.name not in {each["name"] for each in found.get_columns(table.name)}
+    ]

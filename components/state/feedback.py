@@ -18,7 +18,8 @@ from sqlalchemy import Engine, Select, insert, select, update
 from components.state.database import feedback, reading
 from components.state.predictions import Logged, by_items
 
-LONGEST = 200  # characters of a label or an author
+LONGEST_AUTHOR = 200  # characters
+LONGEST_LABEL = 2_000_000  # characters; a label may be a map of all pixels
 REFUSED = {"Cc", "Cs", "Zl", "Zp"}  # control characters, halves of surrogate pairs, line and paragraph separators
 
 
@@ -49,7 +50,7 @@ class Labelled:
 
     @property
     def right(self) -> bool:
-        return self.prediction.label == self.truth
+        return (self.prediction.answer or self.prediction.label) == self.truth
 
 
 def give(
@@ -65,7 +66,7 @@ def give(
 
     Raises FeedbackError for a label or an author that is empty, too long, or not plain text.
     """
-    label, author = _plain("label", label), _plain("author", author)
+    label, author = _plain("label", label, LONGEST_LABEL), _plain("author", author, LONGEST_AUTHOR)
     same = (feedback.c.request_id == request_id, feedback.c.item == item, feedback.c.author == author)
     with state.begin() as connection:
         before = connection.scalar(select(feedback.c.label).where(*same).with_for_update())
@@ -101,12 +102,12 @@ def labelled(state: Engine, log: Engine, version: int, after_id: int = 0) -> lis
     return [Labelled(answer, truths[answer.request_id, answer.item]) for answer in wanted]
 
 
-def _plain(what: str, text: str) -> str:
+def _plain(what: str, text: str, longest: int) -> str:
     text = text.strip()
     if not text:
         raise FeedbackError(f"The {what} is empty.")
-    if len(text) > LONGEST:
-        raise FeedbackError(f"The {what} has {len(text)} characters; at most {LONGEST} are kept.")
+    if len(text) > longest:
+        raise FeedbackError(f"The {what} has {len(text):,} characters; at most {longest:,} are kept.")
     if any(unicodedata.category(character) in REFUSED for character in text):
         raise FeedbackError(f"The {what} holds control characters or line breaks.")
     return text

@@ -33,8 +33,9 @@ class Logged:
     margin: float
     probabilities: Mapping[str, float]
     format: str
-    statistics: Mapping[str, float]  # components.data.tables.STATISTICS
+    statistics: Mapping[str, float]  # components.data.tables.STATISTICS, and the signals of the task
     at: datetime
+    answer: str | None = None  # as a label text, where that is more than `label`
     id: int = 0  # place in the log; given by the log
 
 

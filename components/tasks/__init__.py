@@ -56,7 +56,7 @@ class Prediction:
     confidence: float  # of `label`; of several classes or objects the mean, of "none" that there is nothing
     margin: float  # how far the nearest other answer is: confidence minus the second highest, or minus the threshold
     probabilities: Mapping[str, float]  # by class, in the order of the classes
-    detections: tuple[Detection, ...] = ()  # the most confident first
+    detections: tuple[Detection, ...] | None = None  # the most confident first; None of tasks that look for none
     classes_of_pixels: NDArray[np.uint8] | None = None  # (s, s): places in the classes, row by row from the top left
     signals: Mapping[str, float] = field(default_factory=dict)  # what else is watched; the names are Task.signals
 
@@ -80,6 +80,11 @@ class Task(Protocol):
     @property
     def primary(self) -> str:
         """The metric that speaks for the model where one number must; higher is better."""
+        ...
+
+    @property
+    def exact(self) -> str | None:
+        """The metric that is the share of images answered exactly as labelled; None where that says too little."""
         ...
 
     @property
@@ -159,6 +164,10 @@ class Task(Protocol):
 
     def agreement(self, one: Outputs, other: Outputs, classes: Sequence[str]) -> Floats:
         """(N,): how far two models (or two precisions of one) answer the same, 0..1."""
+        ...
+
+    def answered(self, prediction: Prediction, size: tuple[int, int], fit: Literal["stretch", "crop"]) -> str:
+        """The prediction as a label of its image, of `size` (width, height), px, which became a square by `fit`."""
         ...
 
     def widen(self, outputs: Outputs, own: Sequence[str], classes: Sequence[str]) -> Outputs:

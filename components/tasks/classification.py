@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from components.data.dataset import ImageSet
     from components.params import EvaluateParams, TrainParams
 
+LONGEST = 200  # letters of a label
 NEVER = -1e9  # logit of a class that a model does not know: probability 0
 
 
@@ -33,6 +34,7 @@ class Classification:
     target_kind: TargetKind = "classes"
     primary: str = "top1"
     selection: str = "loss"
+    exact: str | None = "top1"
     class_metric: str = "recall"
     signals: tuple[str, ...] = ()
     thresholds: Mapping[str, float] = field(default_factory=dict)
@@ -45,6 +47,8 @@ class Classification:
         return said.labels[0]
 
     def check(self, label: str, size: tuple[int, int]) -> str:  # noqa: ARG002
+        if len(label) > LONGEST:
+            raise LabelError("bad_label", f"a label of {len(label)} letters; at most {LONGEST} are kept")
         return label
 
     def shown(self, label: str) -> tuple[str, ...]:
@@ -134,6 +138,9 @@ class Classification:
     def agreement(self, one: Logits, other: Logits, classes: Sequence[str]) -> Floats:  # noqa: ARG002
         """(N,): 1 where both answer the same class."""
         return np.asarray(one.argmax(axis=1) == other.argmax(axis=1), dtype=np.float64)
+
+    def answered(self, prediction: Prediction, size: tuple[int, int], fit: str) -> str:  # noqa: ARG002
+        return prediction.label
 
     def widen(self, outputs: Logits, own: Sequence[str], classes: Sequence[str]) -> Logits:
         return widen(outputs, own, classes)
