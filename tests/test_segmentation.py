@@ -152,14 +152,13 @@ def test_classes_are_those_of_all_labels_sorted():
     assert classes_of(TASK, images_of([SKY_OVER_ROAD, SKY_OVER_ROAD * 0]).labels) == CLASSES
 
 
-@pytest.mark.parametrize(("small", "large"), [(4, 16), (5, 8), (7, 7), (8, 3), (1, 5)])
+@pytest.mark.parametrize(("small", "large"), [(4, 16), (5, 8), (7, 7), (1, 5)])
 def test_logits_are_enlarged_as_torch_does(small, large):
     import torch
 
     logits = np.random.default_rng(0).normal(size=(3, small, small)).astype(np.float32)
     expected = torch.nn.functional.interpolate(torch.from_numpy(logits)[None], size=(large, large), mode="bilinear")[0]
-    if large >= small:
-        assert enlarged(logits, large) == pytest.approx(expected.numpy(), abs=1e-5)
+    assert enlarged(logits, large) == pytest.approx(expected.numpy(), abs=1e-5)
     assert (answers(logits) == logits.argmax(axis=0)).all()
 
 

@@ -31,13 +31,7 @@ def enlarged(logits: Outputs, side: int) -> Outputs:
 
 def answers(logits: Outputs) -> ClassMaps:
     """(C, S, S) -> (S, S): the place of the highest logit, of equal ones the first."""
-    best = logits[0].copy()
-    places = np.zeros(best.shape, dtype=np.uint8)
-    for place in range(1, len(logits)):  # several times faster than argmax over the first axis
-        higher = logits[place] > best
-        places[higher] = place
-        np.maximum(best, logits[place], out=best)
-    return places
+    return logits.argmax(axis=0).astype(np.uint8)
 
 
 def tables_of(outputs: Outputs, targets: ClassMaps) -> Tables:
