@@ -125,11 +125,16 @@ def _draw(pen: ImageDraw.ImageDraw, found: Detection, colour: Colour, width: int
     pen.text((x + 2 - left, y + 2 - top), text, fill=(255, 255, 255) if dark else (0, 0, 0), font=font)
 
 
-def _corners(found: Detection, size: tuple[int, int]) -> tuple[float, float, float, float]:
+def _corners(found: Detection, size: tuple[int, int]) -> tuple[int, int, int, int]:
     """px, within the image and in order: Pillow refuses others."""
     left, top, right, bottom = (min(max(edge, 0.0), 1.0) for edge in found.box)
     width, height = size[0] - 1, size[1] - 1
-    return left * width, top * height, max(left, right) * width, max(top, bottom) * height
+    return (
+        round(left * width),
+        round(top * height),
+        round(max(left, right) * width),
+        round(max(top, bottom) * height),
+    )
 
 
 def _enlarged(pixels: Pixels) -> Image.Image:
