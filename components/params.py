@@ -17,6 +17,8 @@ from pydantic_core import ErrorDetails
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from components.workspace import TaskName
+
 T = TypeVar("T")
 Share = Annotated[float, Field(ge=0, le=1)]
 Positive = Annotated[float, Field(gt=0)]
@@ -97,13 +99,31 @@ class SplitParams:
 
 @section
 class AugmentParams:
+    policy: Literal["none", "randaugment", "trivialaugment"]
     shift: Share
     flip: bool
+    flip_vertical: bool
     rotate: Annotated[float, Field(ge=0, le=180)]
-    scale: Share
+    scale: Annotated[float, Field(ge=0, lt=1)]
+    crop: Share
+    mosaic: Share
     brightness: Share
     contrast: Share
+    saturation: Share
+    hue: Annotated[float, Field(ge=0, le=180)]
+    blur: Share
     erase: Share
+    mixup: NotNegative
+    cutmix: NotNegative
+
+
+@section
+class Thaw:
+    """From `epoch` (the first is 1) on the last `blocks` learn too, at `rate` times the rate of the head."""
+
+    epoch: AtLeastOne
+    blocks: AtLeastOne
+    rate: Positive
 
 
 @section
@@ -112,22 +132,46 @@ class TrainParams:
     weights: str
     seed: Count
     epochs: AtLeastOne
+    folds: Count
     freeze_epochs: Count
+    unfreeze: tuple[Thaw, ...]
     batch_size: Annotated[int, Field(ge=2)]
+    accumulate: AtLeastOne
+    sampler: Literal["shuffle", "balanced", "oversample", "undersample"]
     optimizer: Literal["adamw", "sgd"]
     lr: Positive
+    layer_decay: Annotated[float, Field(gt=0, le=1)]
     momentum: Share
     weight_decay: NotNegative
+    clip_norm: NotNegative
     schedule: Literal["cosine", "step", "onecycle"]
     warmup_epochs: NotNegative
     loss: Loss
     gamma: NotNegative
     label_smoothing: Share
     class_weights: Literal["none", "balanced"]
+    dropout: Annotated[float, Field(ge=0, lt=1)] | None
     ema: Annotated[float, Field(ge=0, lt=1)]
     patience: Count
     precision: Literal["auto", "fp32", "bf16"]
+    launcher: Literal["local", "torchrun"]
+    processes: Count
     augment: AugmentParams
+
+    @model_validator(mode="after")
+    def fold_twice_at_least(self) -> TrainParams:
+        if self.folds == 1:
+            raise ValueError("folds is 1; give 2 or more, or 0 for none")
+        return self
+
+    @model_validator(mode="after")
+    def thaw_in_order(self) -> TrainParams:
+        epochs = [stage.epoch for stage in self.unfreeze]
+        if epochs != sorted(set(epochs)):
+            raise ValueError(f"unfreeze names epochs {epochs}; each stage must begin after the one before it")
+        if self.unfreeze and self.freeze_epochs:
+            raise ValueError("freeze_epochs and unfreeze are both set; set freeze_epochs to 0 to thaw in stages")
+        return self
 
 
 @section
@@ -232,7 +276,7 @@ class ScheduleParams:
 class Params:
     """The whole of params.yaml; `task` names one module of `components.tasks`."""
 
-    task: Literal["classification", "multilabel", "detection", "segmentation"]
+    task: TaskName
     image: ImageParams
     ingest: IngestParams
     validate: ValidateParams

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 import torch
 
+from components.model.classifiers import class_layers
+from components.model.layer_rates import depths_in
 from components.model.nets import Normalised
-from components.model.optimise import Average, optimizer_for, rate
+from components.model.optimise import Average, optimizer_for, rate, set_rate
 from components.model.zoo import build
 from tests.training import IMAGE, PARAMS
 
@@ -47,19 +49,40 @@ def test_a_warm_up_longer_than_the_training_still_ends():
     assert max(rate(step, 30, 10, params) for step in range(30)) == 1.0
 
 
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-def test_biases_and_normalisation_do_not_decay(optimizer: Any):
+def optimizer(**changes: Any) -> torch.optim.Optimizer:
     net = build("classifier", "resnet9", 3, "none")
-    decayed, free = optimizer_for(net, replace(PARAMS, optimizer=optimizer)).param_groups
-    assert decayed["weight_decay"] == PARAMS.weight_decay
-    assert all(each.ndim > 1 for each in decayed["params"])
-    assert free["weight_decay"] == 0
-    assert len(decayed["params"]) + len(free["params"]) == len(list(net.parameters()))
+    return optimizer_for(net, replace(PARAMS, **changes), depths_in(net, class_layers(net)))
+
+
+@pytest.mark.parametrize("kind", ["adamw", "sgd"])
+def test_biases_and_normalisation_do_not_decay(kind: Any):
+    groups = optimizer(optimizer=kind).param_groups
+    assert {group["weight_decay"] for group in groups} == {PARAMS.weight_decay, 0}
+    for group in groups:
+        assert all((each.ndim > 1) == (group["weight_decay"] > 0) for each in group["params"])
+    assert sum(len(group["params"]) for group in groups) == len(
+        list(build("classifier", "resnet9", 3, "none").parameters())
+    )
 
 
 def test_sgd_uses_the_momentum_of_the_params():
-    optimizer = optimizer_for(build("classifier", "resnet9", 3, "none"), replace(PARAMS, optimizer="sgd", momentum=0.8))
-    assert (optimizer.defaults["momentum"], optimizer.defaults["nesterov"]) == (0.8, True)
+    defaults = optimizer(optimizer="sgd", momentum=0.8).defaults
+    assert (defaults["momentum"], defaults["nesterov"]) == (0.8, True)
+
+
+def test_with_layer_decay_the_rate_falls_block_by_block_towards_the_image():
+    found = optimizer(layer_decay=0.5)
+    set_rate(found, 0.1, 1.0)
+    rates = sorted({group["lr"] for group in found.param_groups}, reverse=True)
+    assert rates[0] == 0.1
+    assert np.divide(rates[1:], rates[:-1]) == pytest.approx(0.5)
+    assert len(rates) > 4
+
+
+def test_the_body_may_learn_at_a_share_of_the_rate_of_the_head():
+    found = optimizer()
+    set_rate(found, 0.1, 0.1)
+    assert {group["body"]: group["lr"] for group in found.param_groups} == pytest.approx({False: 0.1, True: 0.01})
 
 
 def test_the_average_follows_slowly_and_the_start_does_not_linger():

@@ -19,27 +19,56 @@ from tests.drawing import SHAPES, draw
 
 TASK = task_named("classification")
 IMAGE = ImageParams(size=16, fit="stretch", mean=(0.3, 0.3, 0.3), std=(0.25, 0.25, 0.25))
-AUGMENT = AugmentParams(shift=0.1, flip=True, rotate=5, scale=0.1, brightness=0.1, contrast=0.1, erase=0.2)
+NO_AUGMENT = AugmentParams(
+    policy="none",
+    shift=0,
+    flip=False,
+    flip_vertical=False,
+    rotate=0,
+    scale=0,
+    crop=0,
+    mosaic=0,
+    brightness=0,
+    contrast=0,
+    saturation=0,
+    hue=0,
+    blur=0,
+    erase=0,
+    mixup=0,
+    cutmix=0,
+)
+AUGMENT = replace(
+    NO_AUGMENT, shift=0.1, flip=True, rotate=5, scale=0.1, brightness=0.1, contrast=0.1, blur=0.2, erase=0.2
+)
 PARAMS = TrainParams(
     arch="resnet9",
     weights="none",
     seed=7,
     epochs=3,
+    folds=0,
     freeze_epochs=0,
+    unfreeze=(),
     batch_size=16,
+    accumulate=1,
+    sampler="shuffle",
     optimizer="adamw",
     lr=0.003,
+    layer_decay=1.0,
     momentum=0.9,
     weight_decay=0.05,
+    clip_norm=0.0,
     schedule="cosine",
     warmup_epochs=0.5,
     loss="auto",
     gamma=2.0,
     label_smoothing=0.05,
     class_weights="none",
+    dropout=None,
     ema=0.0,
     patience=0,
     precision="fp32",
+    launcher="local",
+    processes=0,
     augment=AUGMENT,
 )
 

@@ -6,7 +6,7 @@ for all of them and keeps its own, so that a batch is varied the same on any dev
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ class Chance:
 
     generator: Generator
     images: int
-    mine: slice = slice(None)
+    mine: slice = field(default_factory=lambda: slice(None))
 
     def numbers(self, rows: int) -> Tensor:
         """(rows, n) float32, even in 0..1: `rows` numbers for each of the n images of this process."""

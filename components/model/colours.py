@@ -45,13 +45,12 @@ def _colour_turns(params: AugmentParams, chance: Chance) -> Tensor:
     turn = torch.zeros(len(angle), 3, 3)
     turn[:, 0, 0] = 1
     turn[:, 1, 1], turn[:, 1, 2], turn[:, 2, 1], turn[:, 2, 2] = cosine, -sine, sine, cosine
-    return torch.linalg.inv(to_yiq) @ turn @ to_yiq
+    turned: Tensor = torch.linalg.inv(to_yiq) @ turn @ to_yiq
+    return turned
 
 
 def blurred(images: Tensor, share: float, chance: Chance) -> Tensor:
     """Blur a `share` of the images with a Gaussian of BLUR px."""
-    import torch
-
     if not share:
         return images
     hit, width = chance.numbers(2)
@@ -70,7 +69,8 @@ def _gaussians(deviation: Tensor) -> Tensor:
     reach = math.ceil(3 * BLUR[1])
     steps = torch.arange(-reach, reach + 1)
     kernels = (-0.5 * (steps / deviation[:, None]) ** 2).exp()
-    return kernels / kernels.sum(dim=1, keepdim=True)
+    normal: Tensor = kernels / kernels.sum(dim=1, keepdim=True)
+    return normal
 
 
 def _filtered(images: Tensor, kernels: Tensor) -> Tensor:
@@ -81,7 +81,7 @@ def _filtered(images: Tensor, kernels: Tensor) -> Tensor:
     height, width = kernels.shape[1] // 2, kernels.shape[2] // 2
     padded = pad(images, (width, width, height, height), mode="replicate").flatten(0, 1)[None]
     each = kernels.repeat_interleave(channels, dim=0)[:, None]
-    return conv2d(padded, each, groups=count * channels)[0].unflatten(0, (count, channels))
+    return conv2d(padded, each, groups=count * channels).view_as(images)
 
 
 def erased(images: Tensor, share: float, chance: Chance) -> Tensor:

@@ -1,29 +1,34 @@
 """A net in training: one epoch at a time, and everything it would need to go on elsewhere.
 
 In: images, a net, params. Out: the numbers of each epoch, tensors for a checkpoint. An epoch depends on nothing but
-these tensors, the params and its own number, from which all chance is drawn anew. Files, reports and when to stop are
-left to `train`.
+these tensors, the params and its own number, from which all chance is drawn anew. Several processes may train one net:
+each takes its share of every batch. Files, reports and when to stop are left to `train`.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from components.data.dataset import ImageSet
+from components.launcher.group import ALONE, Group
 from components.model.augment import for_training
+from components.model.chance import Chance
 from components.model.device import autocast, best_device, fast_precision, outputs_of
-from components.model.optimise import Average, optimizer_for, rate
+from components.model.layer_rates import depths_in, stage_at, thaw
+from components.model.mixing import mixed
+from components.model.optimise import Average, optimizer_for, rate, set_rate
+from components.model.sampling import Sampler
 from components.params import TrainParams
-from components.tasks import USUAL, Outputs, Task
+from components.tasks import USUAL, ClassRow, Outputs, Targets, Task
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor
+    from torch import Generator, Tensor, nn
 
     from components.model.nets import Normalised
 
@@ -38,9 +43,17 @@ class Learner:
     """Trains `model` on the train split of `images` and judges it on the val split: its average, where there is one."""
 
     def __init__(
-        self, model: Normalised, images: ImageSet, classes: tuple[str, ...], params: TrainParams, task: Task
+        self,
+        model: Normalised,
+        images: ImageSet,
+        classes: tuple[str, ...],
+        params: TrainParams,
+        task: Task,
+        group: Group = ALONE,
     ) -> None:
         import torch
+
+        from components.model.zoo import family
 
         self.device = best_device()
         self.precision = fast_precision(params.precision, self.device)
@@ -48,49 +61,81 @@ class Learner:
         self._train, self._val = images.of("train"), images.of("val")
         self._targets = task.targets(self._train, classes)
         self._wanted = task.targets(self._val, classes)
-        self._classes, self._params, self._task = classes, params, task
-        self._optimizer = optimizer_for(model, params)
+        self._classes, self._params, self._task, self._group = classes, params, task, group
+        self._depths = depths_in(model.net, family(task.head).class_layers(model.net))
+        self._optimizer = optimizer_for(model.net, params, self._depths)
         self._average = Average(model, params.ema) if params.ema else None
         self._weights = class_weights(task.counts(self._targets, len(classes)), len(self._train), params).to(
             self.device
         )
         self._best: dict[str, Tensor] = {}
-        self._steps = math.ceil(len(self._train) / params.batch_size)  # an epoch
+        self._sampler = Sampler([task.shown(label) for label in self._train.labels], params.sampler)
+        self.images = len(self._sampler)  # an epoch
+        self._steps = math.ceil(self.images / (params.batch_size * params.accumulate))
+        self._check_batches()
 
     def epoch(self, number: int, seen: Callable[[int], None]) -> Epoch:
         """Train epoch `number` (from 0), telling `seen` the images done; return its numbers."""
-        import torch
-
-        seed = self._params.seed * 1_000_003 + number
-        torch.manual_seed(seed)  # for nets with dropout
-        generator = torch.Generator().manual_seed(seed)
         began = time.monotonic()
-        self._freeze(number < self._params.freeze_epochs)
-        loss = self._learn(number * self._steps, generator, seen)
+        blocks, of_body = stage_at(number + 1, self._params)
+        thaw(self._model.net, self._depths, blocks)
+        steps = self._steps * self._params.epochs
+        first = number * self._steps
+        rates = [rate(first + step, steps, self._steps, self._params) for step in range(self._steps)]
+        losses = self.learn(rates, of_body, self._params.seed * 1_000_003 + number, first, seen)
         seconds = time.monotonic() - began
         outputs = self.answers()
-        if not (math.isfinite(loss) and np.isfinite(outputs).all()):
+        if not (np.isfinite(losses).all() and np.isfinite(outputs).all()):
             raise TrainError(
-                f"The loss grew beyond bounds in epoch {number + 1}. Lower `train.lr` from {self._params.lr:g}."
+                f"The loss grew beyond bounds in epoch {number + 1}. Lower `train.lr` from {self._params.lr:g}, or set "
+                "`train.clip_norm: 1.0`."
             )
         val = self._task.metrics(outputs, self._wanted, self._classes, USUAL)
         return {
-            "train/loss": loss,
+            "train/loss": float(np.average(losses, weights=self._sizes())),
             "val/loss": val["loss"],
             f"val/{self._task.primary}": val[self._task.primary],
             f"val/{self._task.selection}": val[self._task.selection],
-            "lr": self._optimizer.param_groups[0]["lr"],
-            "images_per_s": len(self._train) / seconds,
+            "lr": rates[-1],
+            "images_per_s": self.images / seconds,
         }
+
+    def learn(
+        self, rates: Sequence[float], of_body: float, seed: int, first: int, seen: Callable[[int], None]
+    ) -> NDArray[np.float64]:
+        """Train a step at each of `rates`, at most an epoch; return the mean loss of each step's images, before it.
+
+        `first` is the number of the first step in the whole training, for the moving average; all chance is `seed`'s.
+        """
+        import torch
+
+        torch.manual_seed(seed + 1_000_000_007 * self._group.rank)  # for nets with dropout
+        generator = torch.Generator().manual_seed(seed)
+        net = self._group.wrapped(self._model)
+        batches = self._sampler.rows(generator).tensor_split(self._steps)  # of nearly one size
+        losses = []
+        for step, (head, rows) in enumerate(zip(rates, batches, strict=False), first):
+            set_rate(self._optimizer, head, of_body)
+            losses.append(self._step(net, rows, generator))
+            if self._average:
+                self._average.update(self._model, step)
+            seen(len(rows))
+        for model in [self._model, *([self._average.model] if self._average else [])]:
+            self._group.same(model.buffers())  # each process has running statistics of its own images
+        mine = torch.stack(losses).double().cpu().numpy()
+        return np.asarray(np.sum(self._group.gather(mine), axis=0))
 
     def answers(self) -> Outputs:
         """What the judged weights answer to the val split."""
-        return outputs_of(self._judged, self._val.pixels, self.precision)
+        mine = outputs_of(self._judged, self._val.pixels[self._group.share(len(self._val))], self.precision)
+        return np.concatenate(self._group.gather(mine))
 
-    def tuned(self) -> Mapping[str, float]:
-        """The thresholds that fit the best weights on the val split."""
+    def judged(self) -> tuple[Mapping[str, float], list[ClassRow]]:
+        """Of the best weights, on the val split: the thresholds that fit them, and how each class does with these."""
         self._judged.net.load_state_dict(self._best)
-        return self._task.tuned(self.answers(), self._wanted, self._classes).thresholds
+        outputs = self.answers()
+        tuned = self._task.tuned(outputs, self._wanted, self._classes)
+        return tuned.thresholds, tuned.per_class(outputs, self._wanted, self._classes)
 
     def keep(self) -> None:
         """Remember the weights as they are now as the best so far."""
@@ -139,45 +184,67 @@ class Learner:
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": state, "param_groups": groups})
 
-    def _freeze(self, frozen: bool) -> None:
-        """Let the head alone learn while `frozen`; the body's running statistics rest too."""
-        from components.model.zoo import family
-
-        self._model.train(not frozen)
-        self._model.requires_grad_(not frozen)
-        for layer in family(self._task.head).class_layers(self._model.net):
-            layer.train().requires_grad_(True)
-
-    def _learn(self, first_step: int, generator: Generator, seen: Callable[[int], None]) -> float:
-        """All batches of one epoch; return their mean loss, by image."""
+    def examples(self, most: int) -> tuple[NDArray[np.uint8], Targets]:
+        """At most `most` images (N, 3, S, S) as an epoch sees them, and their targets."""
         import torch
 
-        total = torch.zeros((), device=self.device)
-        order = torch.randperm(len(self._train), generator=generator)
-        for step, rows in enumerate(order.tensor_split(self._steps), first_step):  # batches of nearly one size
-            total += self._step(step, rows, generator) * len(rows)
-            seen(len(rows))
-        return float(total) / len(order)
+        generator = torch.Generator().manual_seed(self._params.seed)
+        rows = self._sampler.rows(generator)[:most].numpy()
+        images, targets = self._varied(rows, Chance(generator, len(rows)))
+        return images.round().clamp(0, 255).byte().cpu().numpy(), targets.cpu().numpy()
 
-    def _step(self, step: int, rows: Tensor, generator: Generator) -> Tensor:
+    def _check_batches(self) -> None:
+        smallest = min(self._sizes()) // self._params.accumulate
+        if smallest < self._group.size:
+            raise TrainError(
+                f"A batch of {smallest} image(s) cannot be shared by {self._group.size} processes. Raise "
+                "`train.batch_size`, or lower `train.processes`."
+            )
+
+    def _sizes(self) -> list[int]:
+        """Images in each step of an epoch."""
+        return [len(part) for part in np.array_split(np.empty(self.images), self._steps)]
+
+    def _step(self, net: nn.Module, rows: Tensor, generator: Generator) -> Tensor:
+        """Move the weights once, by the images `rows`; return this process's part of their mean loss."""
         import torch
+        from torch.nn.utils import clip_grad_norm_
 
-        places = rows.numpy()
-        images = torch.from_numpy(self._train.pixels[places]).to(self.device)
-        targets = torch.from_numpy(self._targets[places]).to(self.device)
-        images = for_training(images, self._params.augment, generator)
-        images = images.contiguous(memory_format=torch.channels_last)
-        for group in self._optimizer.param_groups:
-            group["lr"] = rate(step, self._params.epochs * self._steps, self._steps, self._params)
-        with autocast(self.precision, self.device):
-            outputs = self._model(images).float()
-        loss = self._task.loss(outputs, targets, self._weights, self._params)
         self._optimizer.zero_grad(set_to_none=True)
-        loss.backward()  # type: ignore[no-untyped-call]
+        batches = rows.tensor_split(math.ceil(len(rows) / self._params.batch_size))
+        losses = []
+        for place, batch in enumerate(batches, 1):
+            with self._group.waiting(net, place < len(batches)):
+                mine = self._group.share(len(batch))
+                loss = self._loss(net, batch, mine, generator) * ((mine.stop - mine.start) / len(rows))
+                (loss * self._group.size).backward()
+            losses.append(loss.detach())
+        if self._params.clip_norm:
+            clip_grad_norm_(self._model.parameters(), self._params.clip_norm, foreach=True)
         self._optimizer.step()
-        if self._average:
-            self._average.update(self._model, step)
-        return loss.detach()
+        return torch.stack(losses).sum()
+
+    def _loss(self, net: nn.Module, batch: Tensor, mine: slice, generator: Generator) -> Tensor:
+        """Mean loss of those rows of `batch` that are `mine`."""
+        import torch
+
+        images, targets = self._varied(batch[mine].numpy(), Chance(generator, len(batch), mine))
+        images = images.contiguous(memory_format=torch.channels_last)
+        with autocast(self.precision, self.device):
+            outputs = net(images).float()
+        return self._task.loss(outputs, targets, self._weights, self._params)
+
+    def _varied(self, rows: NDArray[np.int64], chance: Chance) -> tuple[Tensor, Tensor]:
+        """Images and targets of `rows` as training sees them."""
+        import torch
+
+        images = torch.from_numpy(self._train.pixels[rows]).to(self.device)
+        targets = torch.from_numpy(self._targets[rows]).to(self.device)
+        augment, kind = self._params.augment, self._task.target_kind
+        images, targets = for_training(images, targets, kind, augment, chance)
+        if kind == "classes":
+            return mixed(images, targets, len(self._classes), augment, chance)
+        return images, targets
 
 
 def class_weights(counts: NDArray[np.int64], images: int, params: TrainParams) -> Tensor:

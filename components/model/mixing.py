@@ -21,21 +21,17 @@ if TYPE_CHECKING:
 def mixed(
     images: Tensor, targets: Tensor, classes: int, params: AugmentParams, chance: Chance
 ) -> tuple[Tensor, Tensor]:
-    """Mix by MixUp or CutMix, of both a batch takes either; targets stay as they are where both are off."""
+    """Mix by MixUp or CutMix, a batch by either where both are on; targets stay as they are where none is."""
     from torch.nn.functional import one_hot
 
     if not (params.mixup or params.cutmix):
         return images, targets
     soft = one_hot(targets, classes).float() if targets.ndim == 1 else targets
-    cut = chance.one() < params.cutmix / (params.cutmix + params.mixup) if _both(params) else bool(params.cutmix)
+    cut = bool(params.cutmix) and (not params.mixup or chance.one() < 0.5)
     share = _shares(params.cutmix if cut else params.mixup, chance).to(images.device)
     images, share = (_cut if cut else _blend)(images, share, chance)
     share = share[:, None]
     return images, soft * share + soft.roll(1, dims=0) * (1 - share)
-
-
-def _both(params: AugmentParams) -> bool:
-    return bool(params.mixup and params.cutmix)
 
 
 def _shares(shape: float, chance: Chance) -> Tensor:

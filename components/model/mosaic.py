@@ -21,9 +21,7 @@ MEETING = (0.25, 0.75)  # where the four meet, across and down, in shares of the
 ZOOM = (0.5, 1.0)  # size of each of the four
 
 
-def composed(
-    images: Tensor, targets: Tensor, kind: TargetKind, share: float, chance: Chance
-) -> tuple[Tensor, Tensor]:
+def composed(images: Tensor, targets: Tensor, kind: TargetKind, share: float, chance: Chance) -> tuple[Tensor, Tensor]:
     """Compose a `share` of the images (N, 3, S, S) of four each; slots for boxes grow to the most that one image has.
 
     Images mix with those of this process alone, so several processes compose other pictures than one.

@@ -110,7 +110,8 @@ def boxes_after(boxes: Tensor, where: Tensor, side: int, frame: Tensor | None = 
     import torch
 
     left, top, right, bottom = (2 * boxes[..., :4] - 1).unbind(-1)
-    corners = torch.stack([left, top, right, top, left, bottom, right, bottom], dim=-1).unflatten(-1, (4, 2))
+    corners = torch.stack([left, top, right, top, left, bottom, right, bottom], dim=-1)
+    corners = corners.view(*boxes.shape[:2], 4, 2)
     back = torch.linalg.inv(where[:, :, :2])[:, None, None]
     places = (back @ (corners - where[:, None, None, :, 2])[..., None])[..., 0] / 2 + 0.5
     whole = torch.cat([places.amin(dim=2), places.amax(dim=2)], dim=-1)

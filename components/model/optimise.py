@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import copy
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
     from torch.optim import Optimizer
 
     from components.model.nets import Normalised
@@ -22,18 +23,31 @@ RISE = 0.3  # share of the training in which "onecycle" rises where no warm-up i
 LOW = 0.04  # where a rise begins, as a share of the top
 
 
-def optimizer_for(net: nn.Module, params: TrainParams) -> Optimizer:
-    """AdamW, or SGD with Nesterov momentum; weight decay only on tensors of two dimensions or more."""
+def optimizer_for(net: nn.Module, params: TrainParams, depths: Mapping[str, int]) -> Optimizer:
+    """AdamW, or SGD with Nesterov momentum; weight decay only on tensors of two dimensions or more.
+
+    Each of its groups knows its `share` of the rate, `layer_decay` to the power of its depth (Clark et al. 2020), and
+    whether it belongs to the `body` before the class layers (`layer_rates` has the depths).
+    """
     from torch.optim import SGD, AdamW
 
-    weights = list(net.parameters())
-    groups = [
-        {"params": [each for each in weights if each.ndim > 1], "weight_decay": params.weight_decay},
-        {"params": [each for each in weights if each.ndim <= 1], "weight_decay": 0.0},  # biases, normalisation
+    groups: dict[tuple[float, bool, bool], list[Tensor]] = {}
+    for name, weight in net.named_parameters():
+        decays = weight.ndim > 1  # not biases and normalisation
+        groups.setdefault((params.layer_decay ** depths[name], depths[name] > 0, decays), []).append(weight)
+    each = [
+        {"params": weights, "weight_decay": params.weight_decay * decays, "share": share, "body": body}
+        for (share, body, decays), weights in groups.items()
     ]
     if params.optimizer == "adamw":
-        return AdamW(groups, lr=params.lr, fused=True)
-    return SGD(groups, lr=params.lr, momentum=params.momentum, nesterov=params.momentum > 0, fused=True)
+        return AdamW(each, lr=params.lr, fused=True)
+    return SGD(each, lr=params.lr, momentum=params.momentum, nesterov=params.momentum > 0, fused=True)
+
+
+def set_rate(optimizer: Optimizer, head: float, of_body: float) -> None:
+    """Let the class layers learn at the rate `head`, the rest at `of_body` times that; each group by its own share."""
+    for group in optimizer.param_groups:
+        group["lr"] = head * group["share"] * (of_body if group["body"] else 1.0)
 
 
 def rate(step: int, steps: int, steps_per_epoch: int, params: TrainParams) -> float:
