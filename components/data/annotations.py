@@ -18,6 +18,9 @@ from numpy.typing import NDArray
 
 Shown = Callable[[str], tuple[str, ...]]  # the classes that a label shows: Task.shown
 OVERHANG = 1.0  # px by which a box may leave its image: rounding of labelling tools; it is cut off
+MOST_PIXELS = 2**28  # of a mask: a line of text can claim any size
+BACKGROUND = "background"  # class of what lies outside of all objects, where a source outlines objects
+IGNORED = frozenset({"ignore", "ignored", "unlabelled", "unlabeled", "void"})  # names of no class
 
 
 class Box(NamedTuple):
@@ -90,8 +93,13 @@ def things_text(things: Iterable[Thing], size: tuple[int, int] | None = None) ->
     Raises LabelError for a box with an edge that is no number, with no area or swapped corners, or, where the `size`
     (width, height) of the picture is known, more than OVERHANG px outside of it.
     """
-    rows = [_row(Thing(thing.label, _checked(thing, size), thing.mask, thing.crowd)) for thing in things]
+    rows = [_row(checked_thing(thing, size)) for thing in things]
     return _json(sorted(rows, key=_json))
+
+
+def checked_thing(thing: Thing, size: tuple[int, int] | None = None) -> Thing:
+    """`thing` with its box to a hundredth of a px and its overhang cut off; raises LabelError as `things_text`."""
+    return Thing(thing.label, _checked(thing, size), thing.mask, thing.crowd)
 
 
 def things_in(text: str) -> tuple[Thing, ...]:
@@ -137,6 +145,8 @@ def mask_of(runs: str, size: tuple[int, int]) -> NDArray[np.bool_]:
     """
     width, height = size
     lengths, pixels = _lengths(runs), width * height
+    if pixels > MOST_PIXELS:
+        raise LabelError("bad_mask", f"mask of {width} x {height} px; at most {MOST_PIXELS:,} pixels are drawn")
     if lengths.min(initial=0) < 0 or lengths.max(initial=0) > pixels or lengths.sum() != pixels:
         raise LabelError("bad_mask", f"run lengths do not add up to {width} x {height} = {pixels:,} px")
     inside = np.arange(len(lengths)) % 2 == 1
@@ -173,7 +183,6 @@ def _lengths(runs: str) -> NDArray[np.int64]:
 
 
 def _checked(thing: Thing, size: tuple[int, int] | None) -> Box:
-    """The box to a hundredth of a px, its overhang cut off."""
     left, top, right, bottom = (round(float(edge), 2) for edge in thing.box)
     what = f"box {[left, top, right, bottom]} of {thing.label!r}"
     if not all(map(math.isfinite, thing.box)):
