@@ -61,7 +61,7 @@ class IngestParams:
 @section
 class ValidateParams:
     min_images: AtLeastOne
-    min_classes: Annotated[int, Field(ge=2)]
+    min_classes: AtLeastOne
     min_images_per_class: AtLeastOne
     max_growth: Positive
     max_dark_share: Share

@@ -13,8 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 TEMPLATE = Path(__file__).resolve().parent.parent
+TaskName = Literal["classification", "multilabel", "detection", "segmentation"]
 STAGES = ("validate", "split", "train", "evaluate", "export", "compile")
 
 
@@ -137,14 +139,16 @@ def open_workspace(root: Path) -> Workspace:
     return workspace
 
 
-def create_workspace(root: Path) -> Workspace:
-    """Write commented params.yaml and dvc.yaml into `root`; raise WorkspaceError rather than overwrite."""
+def create_workspace(root: Path, task: str = "classification") -> Workspace:
+    """Write commented params.yaml (for `task`) and dvc.yaml into `root`; raise WorkspaceError rather than overwrite."""
+    from components.presets import params_text
+
     present = [name for name in ("params.yaml", "dvc.yaml") if (root / name).exists()]
     if present:
         raise WorkspaceError(f"{root} already has {' and '.join(present)}; nothing was changed.")
     root.mkdir(parents=True, exist_ok=True)
-    for name in ("params.yaml", "dvc.yaml"):
-        shutil.copyfile(TEMPLATE / name, root / name)
+    (root / "params.yaml").write_text(params_text(task), encoding="utf-8")
+    shutil.copyfile(TEMPLATE / "dvc.yaml", root / "dvc.yaml")
     (root / ".gitignore").write_text("/.visionloop/\n/.dvc/\n/data/\n", encoding="utf-8")
     return open_workspace(root)
 

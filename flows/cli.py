@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 from typer.core import TyperGroup
 
-from components.workspace import STAGES, Workspace, create_workspace, open_workspace
+from components.workspace import STAGES, TaskName, Workspace, create_workspace, open_workspace
 from flows.show import on_terminal, show_finding, show_lines, show_subjects, show_table
 
 if TYPE_CHECKING:
@@ -94,10 +94,10 @@ def demo(workspace: Folder = HERE) -> None:
 @app.command(epilog="Example: visionloop init ~/birds --task classification")
 def init(
     folder: Annotated[Path, typer.Argument(metavar="DIR", help="Made if it does not exist.")],
-    task: Annotated[Literal["classification"], typer.Option(help="What the model will do.")] = "classification",
+    task: Annotated[TaskName, typer.Option(help="What the model will do.")] = "classification",
 ) -> None:
     """Make a workspace: commented params.yaml and dvc.yaml."""
-    created = create_workspace(folder)
+    created = create_workspace(folder, task)
     typer.echo(f"{created.root} is a workspace for {task}. Look at its params.yaml, then:")
     typer.echo(f"  visionloop --workspace {folder} ingest FOLDER_OF_IMAGES")
 

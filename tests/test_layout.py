@@ -24,7 +24,7 @@ DVC_STAGES = YAML(typ="safe").load(ROOT / "dvc.yaml")["stages"]
 
 # From the ground up: a module imports from its own package and from the floors below, on the ground floor also beside.
 FLOORS = (
-    {"workspace", "params", "settings", "report", "code_digest", "dvc_command", "storage", "launcher", "state"},
+    {"workspace", "params", "settings", "report", "code_digest", "dvc_command", "storage", "launcher", "state", "presets"},
     {"data"},
     {"tasks", "versioning"},
     {"model"},
@@ -46,7 +46,7 @@ DOORS = {  # vendor -> where it may be imported
 }
 HEAVY = {
     *("torch", "torchvision", "onnx", "onnxruntime", "openvino", "nncf", "tensorrt", "sklearn", "pandas"),
-    *("matplotlib", "plotly", "pycocotools", "timm", "optuna", "mlflow", "evidently", "great_expectations", "boto3", "botocore", "dvc"),
+    *("matplotlib", "plotly", "pycocotools", "shapely", "timm", "optuna", "moto", "mlflow", "evidently", "great_expectations", "boto3", "botocore", "dvc"),
 }
 # Define subclasses of nn.Module; imported inside functions alone.
 TORCH_ITSELF = {f"components.model.{name}" for name in ("nets", "detector_nets", "segmenter_nets")}

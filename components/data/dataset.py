@@ -12,7 +12,7 @@ import hashlib
 import os
 import shutil
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -47,6 +47,7 @@ class ImageSet:
     pixels: Pixels  # (N, 3, S, S), RGB, 0..255, read-only where it maps the cache
     sizes: list[tuple[int, int]]  # width and height of the upright originals, px
     fit: Literal["stretch", "crop"] = "stretch"  # how the originals became squares
+    groups: list[str] = field(default_factory=list)  # near-duplicates have one name; empty: every image is alone
     data_version: str = ""
 
     def __len__(self) -> int:
@@ -63,6 +64,7 @@ class ImageSet:
             self.pixels[rows[0] : rows[-1] + 1] if side_by_side else self.pixels[rows],
             [self.sizes[row] for row in rows],
             self.fit,
+            [self.groups[row] for row in rows] if self.groups else [],
             self.data_version,
         )
 
@@ -75,6 +77,7 @@ class _Row:
     shard: str
     row: int
     size: tuple[int, int]
+    group: str
 
 
 @dataclass(frozen=True)
@@ -110,6 +113,7 @@ def load_images(
         np.load(folder / "pixels.npy", mmap_mode="r"),
         [row.size for row in rows],
         image.fit,
+        [row.group for row in rows],
         tables_version(workspace.manifest, workspace.labels, workspace.splits),
     )
     return everything.of(*splits)
@@ -120,11 +124,12 @@ def _rows(workspace: Workspace) -> list[_Row]:
         read_table(workspace.manifest, MANIFEST).select(["image_id", "shard", "row", "width", "height"]).to_pydict()
     )
     labels = read_table(workspace.labels, LABELS).select(["image_id", "label"]).to_pydict()
-    splits = read_table(workspace.splits, SPLITS).select(["image_id", "split"]).to_pydict()
+    splits = read_table(workspace.splits, SPLITS).select(["image_id", "split", "group"]).to_pydict()
     label = dict(zip(labels["image_id"], labels["label"], strict=True))
     split = dict(zip(splits["image_id"], splits["split"], strict=True))
+    group = dict(zip(splits["image_id"], splits["group"], strict=True))
     found = [
-        _Row(name, label[name], split[name], shard, row, (width, height))
+        _Row(name, label[name], split[name], shard, row, (width, height), group[name])
         for name, shard, row, width, height in zip(*manifest.values(), strict=True)
         if name in label and split.get(name) in ORDER
     ]

@@ -23,13 +23,17 @@ def names() -> list[str]:
 
 
 def bare(arch: str, classes: int) -> nn.Module:
-    """The net with random weights and `classes` outputs."""
+    """The net with random weights and `classes` outputs; raise ZooError for a name that there is not."""
     if arch == "resnet9":
         from components.model.nets import ResNet9
 
         return ResNet9(classes)
     from torchvision import models
 
+    from components.model.zoo import unknown
+
+    if arch not in names():
+        raise unknown("classifier", arch, names())
     net: nn.Module = models.get_model(arch, weights=None, num_classes=classes)
     return net
 

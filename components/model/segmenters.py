@@ -29,11 +29,14 @@ def names() -> list[str]:
 
 
 def bare(arch: str, classes: int) -> nn.Module:
-    """The net with random weights and `classes` outputs for each pixel."""
+    """The net with random weights and `classes` outputs for each pixel; raise ZooError for an unknown name."""
     from torchvision import models
 
     from components.model.segmenter_nets import LiteAspp, Plain, Pyramid
+    from components.model.zoo import unknown
 
+    if arch not in names():
+        raise unknown("segmenter", arch, names())
     if arch.startswith(PYRAMID):
         return Pyramid(models.get_model(arch.removeprefix(PYRAMID), weights=None), classes)
     net = models.get_model(arch, weights=None, weights_backbone=None, num_classes=classes, aux_loss=False)

@@ -35,7 +35,7 @@ class Family(Protocol):
         ...
 
     def bare(self, arch: str, classes: int) -> nn.Module:
-        """One of `names()` with random weights."""
+        """One of `names()` with random weights; raise ZooError for any other name."""
         ...
 
     def default_weights(self, arch: str) -> Mapping[str, Tensor]:
@@ -115,11 +115,13 @@ def load_model(folder: Path) -> Normalised:
 
 
 def _bare(head: Head, arch: str, classes: int) -> nn.Module:
-    known = family(head).names()
-    if arch not in known:
-        near = difflib.get_close_matches(arch, known, n=5, cutoff=0.4) or known[:5]
-        raise ZooError(f"No {head} is called {arch!r}; set `train.arch` to another name, such as {', '.join(near)}.")
     return family(head).bare(arch, classes)
+
+
+def unknown(head: Head, arch: str, known: Sequence[str]) -> ZooError:
+    """The refusal of a name that is none of `known`."""
+    near = difflib.get_close_matches(arch, known, n=5, cutoff=0.4) or known[:5]
+    return ZooError(f"No {head} is called {arch!r}; set `train.arch` to another name, such as {', '.join(near)}.")
 
 
 def downloaded(arch: str, entry: WeightsEnum) -> Mapping[str, Tensor]:

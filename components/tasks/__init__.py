@@ -188,8 +188,16 @@ class Task(Protocol):
 def task_named(name: str, thresholds: Mapping[str, float] | None = None) -> Task:
     """The task called `name`, with the thresholds of a model's card; raise TaskError for an unknown one."""
     from components.tasks.classification import Classification
+    from components.tasks.detection import ObjectDetection
+    from components.tasks.multilabel import Multilabel
+    from components.tasks.segmentation import Segmentation
 
-    tasks: dict[str, Callable[..., Task]] = {"classification": Classification}
+    tasks: dict[str, Callable[..., Task]] = {
+        "classification": Classification,
+        "multilabel": Multilabel,
+        "detection": ObjectDetection,
+        "segmentation": Segmentation,
+    }
     if name not in tasks:
         raise TaskError(f"No task is called {name!r}; set `task:` to one of {', '.join(tasks)}.")
     return tasks[name](thresholds=thresholds or {})
