@@ -33,12 +33,22 @@ class Photo:
 
 
 def pools(seed: int) -> dict[str, NDArray[np.int64]]:
-    """Numbers of the source images in each pool; every source image is in exactly one."""
+    """Numbers of the source images in each pool; every source image is in exactly one, every digit in each alike.
+
+    A pool in which one digit is twice as frequent would be a drift of its own.
+    """
     from sklearn.datasets import load_digits
 
-    order = np.random.default_rng(seed).permutation(len(load_digits().target))
+    labels = load_digits().target
+    order = np.random.default_rng(seed).permutation(len(labels))
+    by_label = order[np.argsort(labels[order], kind="stable")]
+    place = np.empty(len(labels))  # of a source among those of its label, 0..1
+    for label in np.unique(labels):
+        of_label = labels[by_label] == label
+        place[of_label] = (np.arange(of_label.sum()) + 0.5) / of_label.sum()
+    spread = by_label[np.argsort(place, kind="stable")]
     ends = np.cumsum(list(POOLS.values()))
-    return dict(zip(POOLS, np.split(order, ends[:-1]), strict=True))
+    return dict(zip(POOLS, np.split(spread, ends[:-1]), strict=True))
 
 
 def photograph(sources: Sequence[int] | NDArray[np.int64], takes: int, changed: bool, seed: int) -> list[Photo]:

@@ -110,6 +110,7 @@ class MemoryWatch:
 
 def _memory_mb(process: psutil.Process) -> float:
     try:
-        return float(process.memory_info().rss) / 1e6
+        found = process.memory_full_info()
+        return float(getattr(found, "pss", found.rss)) / 1e6
     except psutil.Error:
         return 0.0

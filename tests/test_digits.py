@@ -6,6 +6,7 @@ import io
 
 import numpy as np
 from PIL import Image
+from sklearn.datasets import load_digits
 
 from flows.digits import POOLS, SIDE, photograph, pools, write_folder
 
@@ -15,6 +16,13 @@ def test_no_source_image_is_in_two_pools():
     everything = np.concatenate(list(found.values()))
     assert {name: len(numbers) for name, numbers in found.items()} == POOLS
     assert len(set(everything.tolist())) == len(everything) == 1797
+
+
+def test_every_digit_is_as_frequent_in_each_pool_as_in_all():
+    labels = load_digits().target
+    whole = np.bincount(labels) / len(labels)
+    for numbers in pools(seed=7).values():
+        assert np.abs(np.bincount(labels[numbers], minlength=10) / len(numbers) - whole).max() < 0.01
 
 
 def test_the_same_seed_takes_the_same_photographs():
