@@ -8,11 +8,21 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from components.data.annotations import Annotation, Box, LabelError, Thing, areas_in, areas_text, mask_of, run_lengths
+from components.data.annotations import (
+    BACKGROUND,
+    Annotation,
+    Box,
+    LabelError,
+    Thing,
+    areas_in,
+    areas_text,
+    mask_of,
+    run_lengths,
+)
 from components.data.dataset import ImageSet
 from components.data.images import fit_square
 from components.tasks import USUAL, TaskError, classes_of
-from components.tasks.areas import BACKGROUND, IGNORED, class_map, in_square
+from components.tasks.areas import IGNORED, class_map, in_square
 from components.tasks.class_maps import answers, costs_of, enlarged, tables_of
 from components.tasks.segmentation import Segmentation
 

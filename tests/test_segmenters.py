@@ -49,6 +49,13 @@ def test_every_name_is_known_and_none_else():
         zoo.build("segmenter", "fpn_resnet", 3, "none")
 
 
+@pytest.mark.parametrize("arch", ["fpn_resnet18", "lraspp_mobilenet_v3_large"])
+def test_pretrained_weights_say_which_images_they_were_made_for(arch):
+    side, mean, std = segmenters.made_for(arch)
+    assert side in (224, 520)
+    assert (mean, std) == ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+
+
 @pytest.mark.parametrize(
     "arch", [pytest.param(arch, marks=pytest.mark.slow if "101" in arch else []) for arch in sorted(STRIDES)]
 )

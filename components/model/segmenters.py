@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from components.model.card import Triple
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
@@ -59,6 +61,18 @@ def default_weights(arch: str) -> Mapping[str, Tensor]:
     # What no one has trained yet starts as in any new net; the classes are cut off.
     fresh = {name: each for name, each in bare(arch, 1).state_dict().items() if not name.startswith("classifier.")}
     return {name: known.get(name, each) for name, each in fresh.items()}
+
+
+def made_for(arch: str) -> tuple[int, Triple, Triple] | None:
+    """Side in px, and mean and deviation of RGB in 0..1, that the pretrained weights expect."""
+    from torchvision import models
+
+    from components.model import classifiers
+
+    if arch.startswith(PYRAMID):
+        return classifiers.made_for(arch.removeprefix(PYRAMID))
+    expected = models.get_model_weights(arch).DEFAULT.transforms()
+    return expected.resize_size[0], tuple(expected.mean), tuple(expected.std)
 
 
 def class_layers(net: nn.Module) -> list[nn.Module]:

@@ -15,17 +15,21 @@ from PIL import Image
 
 from components.data.annotations import Annotation, LabelError, areas_in, areas_text, mask_of, run_lengths
 from components.data.images import square_of
+from components.data.outlines import areas_of
 
-BACKGROUND = "background"  # class of what lies outside of all objects, where a source outlines objects
 IGNORED = 255  # in a map: a pixel that is not judged
 MOST_CLASSES = 255  # that a map can tell apart
 
 
 def areas_said(said: Annotation) -> str:
-    """The areas of `said`, or those of its objects and of BACKGROUND; raise LabelError where it gives no areas."""
+    """The areas of `said`, or those of its objects and of the background; raise LabelError where it gives no areas."""
     if said.size is None or (said.areas is None and said.things is None):
         raise LabelError("no_label", "found no areas and no outlined objects; expected a mask or polygons")
-    return areas_text(said.areas if said.areas is not None else _outlined(said, said.size), said.size)
+    if said.areas is not None:
+        return areas_text(said.areas, said.size)
+    if not all(thing.mask for thing in said.things or ()):
+        raise LabelError("no_label", "found a box without an outline; expected a mask or polygon for each object")
+    return areas_text(areas_of(said.things or (), said.size), said.size)
 
 
 def checked(label: str, size: tuple[int, int]) -> str:
@@ -77,16 +81,3 @@ def areas_of_square(
     whole = framed[np.clip(rows + 1, 0, len(found) + 1)][:, np.clip(columns + 1, 0, len(found) + 1)]
     masks = {name: whole == place for place, name in enumerate(classes)}
     return areas_text({name: run_lengths(mask) for name, mask in masks.items() if mask.any()}, size)
-
-
-def _outlined(said: Annotation, size: tuple[int, int]) -> dict[str, str]:
-    """Areas of the objects, small ones upon large ones, and of BACKGROUND."""
-    things = said.things or ()
-    if not all(thing.mask for thing in things):
-        raise LabelError("no_label", "found a box without an outline; expected a mask or polygon for each object")
-    masks = sorted(((mask_of(thing.mask, size), thing.label) for thing in things), key=lambda each: -each[0].sum())
-    names = sorted({BACKGROUND, *(label for _, label in masks)})
-    painted = np.full((size[1], size[0]), names.index(BACKGROUND))
-    for mask, label in masks:
-        painted[mask] = names.index(label)
-    return {name: run_lengths(painted == place) for place, name in enumerate(names) if (painted == place).any()}
