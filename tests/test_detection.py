@@ -15,7 +15,7 @@ from components.tasks import TaskError
 from components.tasks.boxes import AREA, CLASS, to_pixels
 from components.tasks.detection import USUAL, ObjectDetection
 from components.tasks.detector_outputs import LOGITS, found_in
-from tests.scenes import CLASSES, images_of, outputs, scene
+from tests.boxed import CLASSES, images_of, outputs, scene
 
 TASK = ObjectDetection()
 PARAMS = EvaluateParams(topk=5, calibration_bins=15, mistakes=0, beat_baselines=False)

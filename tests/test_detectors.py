@@ -17,7 +17,7 @@ from components.model.zoo import ZooError, _fill
 from components.tasks.detection import ObjectDetection
 from components.tasks.detector_loss import detector_loss
 from components.tasks.detector_outputs import ACROSS, LOGITS, boxes_of
-from tests.scenes import CLASSES, outputs, scenes
+from tests.boxed import CLASSES, outputs, scenes
 
 LIGHT = ("fcos_resnet18", "fcos_mobilenet_v3_small", "fcos_efficientnet_b0", "fcos_convnext_tiny", "fcos_vgg11_bn")
 TASK = ObjectDetection()

@@ -112,7 +112,7 @@ class Fcos(nn.Module):
         distances = self.boxes(self.box_tower(features, level)).float()
         logits = self.classes(self.class_tower(features, level)).float()
         distances, logits = (each.flatten(2).transpose(1, 2) for each in (distances, logits))
-        cells = _cells(features, 1).expand(len(features), -1, -1)
+        cells = _cells(features, 1).expand(features.shape[0], -1, -1)
         return torch.cat([softplus(distances), cells, logits], dim=2)
 
 
@@ -134,7 +134,7 @@ class AnchorFree(nn.Module):
         # Its score is of class times centre-ness; the loss asks the logits for both in one.
         logits = said["cls_logits"].float() + logsigmoid(said["bbox_ctrness"].float())
         corner = torch.tensor([0.5, 0.5, -0.5, -0.5], device=images.device)  # it measures from there, in cells
-        cells = torch.cat([_cells(features, 1) for features in maps]).expand(len(images), -1, -1)
+        cells = torch.cat([_cells(features, 1) for features in maps]).expand(images.shape[0], -1, -1)
         return torch.cat([said["bbox_regression"].float() + corner, cells, logits], dim=2)
 
 
@@ -179,7 +179,7 @@ class Anchored(nn.Module):
         counts = [len(sides) for sides in self.anchors.sides]
         cells = torch.cat([_cells(features, count) for features, count in zip(maps, counts, strict=True)])
         distances = self._distances(said["bbox_regression"].float(), self.anchors.table(maps))
-        return torch.cat([distances, cells.expand(len(images), -1, -1), said["cls_logits"].float()], dim=2)
+        return torch.cat([distances, cells.expand(images.shape[0], -1, -1), said["cls_logits"].float()], dim=2)
 
     def _distances(self, code: Tensor, sides: Tensor) -> Tensor:
         """From the centre of the cell to the edges; `code` (N, A, 4) as in Faster R-CNN (Ren et al. 2015)."""
