@@ -25,6 +25,7 @@ class Claim(NamedTuple):
     label: str
     source: str
     author: str = ""
+    kind: str = "human"  # or "synthetic": the picture was made to fit its label
 
 
 class Claims:
@@ -33,7 +34,7 @@ class Claims:
     def __init__(self, labels: Path, conflicts: Path, known: Container[str]) -> None:
         self.labels, self.conflicts = labels, conflicts
         self.before = table_so_far(labels, LABELS)
-        rows = self.before.select(["image_id", "label", "source", "author"]).to_pydict().values()
+        rows = self.before.select(["image_id", *Claim._fields]).to_pydict().values()
         self.standing = {image_id: Claim(*claim) for image_id, *claim in zip(*rows, strict=True) if image_id in known}
         self.disputed: dict[str, dict[str, str]] = {}  # image_id -> label -> who says so
         for row in table_so_far(conflicts, CONFLICTS).to_pylist():
@@ -45,13 +46,14 @@ class Claims:
     def hear(self, image_id: str, label: str, found: Found) -> None:
         """Take in that `found` gives the image this label."""
         said_by = found.said_by or found.name
+        kind = "synthetic" if found.origin == "synthetic" else "human"
         standing = self.standing.get(image_id)
         if found.origin == "feedback":
             self._settle(image_id, Claim(label, said_by, found.author or "unknown"))
         elif image_id in self.disputed:
             self.disputed[image_id].setdefault(label, said_by)
         elif standing is None:
-            self._settle(image_id, Claim(label, said_by, found.author))
+            self._settle(image_id, Claim(label, said_by, found.author, kind))
         elif standing.label != label and not standing.author:
             self.disputed[image_id] = {standing.label: standing.source, label: said_by}
             del self.standing[image_id]
@@ -81,4 +83,4 @@ class Claims:
 
     def _row(self, image_id: str, now: datetime) -> Mapping[str, object]:
         claim = self.standing[image_id]
-        return {"image_id": image_id, "kind": "human", "labelled_at": now, **claim._asdict()}
+        return {"image_id": image_id, "labelled_at": now, **claim._asdict()}

@@ -6,6 +6,8 @@ A shard that the manifest does not name comes from a run that did not end; it is
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from functools import cached_property
 from pathlib import Path
 
 import pyarrow as pa
@@ -40,6 +42,12 @@ class GrowingManifest:
             self._bytes += len(data)
             if self._bytes >= self.shard_bytes:
                 self._end_shard()
+
+    @cached_property
+    def sizes(self) -> Mapping[str, tuple[int, int]]:
+        """Width and height, px, of the images that the manifest had before this run."""
+        columns = (self.tables[0][name].to_pylist() for name in ("image_id", "width", "height"))
+        return {image_id: (width, height) for image_id, width, height in zip(*columns, strict=True)}
 
     def write_shards(self) -> None:
         """Write the last shard, full or not."""

@@ -11,14 +11,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from components.data.sources import SPLITS, SYSTEM_FILES, Found, SourceError, clean_label, printable
-
-PICTURES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"})
+from components.data.annotations import Annotation, one_label
+from components.data.sources import SPLITS, Found, Read, SourceError, clean_label, heard, printable
+from components.data.sources.listing import entries, files_below, is_picture
 
 
 @dataclass(frozen=True)
 class FolderSource:
     root: Path
+    read: Read = one_label
 
     def files(self) -> Iterator[Found]:
         """See `Source`. Pictures beside the label folders are found without a label."""
@@ -33,7 +34,7 @@ class FolderSource:
             )
 
     def _files(self) -> Iterator[Found]:
-        folders, files = _entries(self.root)
+        folders, files = entries(self.root)
         yield from self._unlabelled(files, split=None)
         if not self._is_split(folders):
             for folder in folders:
@@ -41,7 +42,7 @@ class FolderSource:
             return
         for folder in folders:
             split = SPLITS[folder.name.lower()]
-            labels, files = _entries(Path(folder.path))
+            labels, files = entries(Path(folder.path))
             yield from self._unlabelled(files, split)
             for label in labels:
                 yield from self._labelled(label, split)
@@ -50,7 +51,7 @@ class FolderSource:
         """Whether `folders` are train, val and test. One such name among others is a label: a train is a thing."""
         splits = [folder for folder in folders if folder.name.lower() in SPLITS]
         others = [printable(folder.name) for folder in folders if folder not in splits]
-        deep = any(_entries(Path(folder.path))[0] for folder in splits)
+        deep = any(entries(Path(folder.path))[0] for folder in splits)
         if len(splits) > 1 and (others or not deep):
             beside = f"beside them {', '.join(others[:5])}" if others else "no label folders inside"
             names = ", ".join(folder.name for folder in splits)
@@ -63,58 +64,15 @@ class FolderSource:
     def _unlabelled(self, files: list[os.DirEntry[str]], split: str | None) -> Iterator[Found]:
         """Pictures where a label's folder was expected; other files there (a readme, a licence) mean nothing."""
         for file in files:
-            if Path(file.name).suffix.lower() in PICTURES:
-                yield self._found(file, None, split)
+            if is_picture(file.name):
+                name = printable(file.path[len(str(self.root)) + 1 :])
+                yield Found(Path(file.path), name, None, split, said_by=f"{printable(self.root.name)}/{name}")
 
     def _labelled(self, folder: os.DirEntry[str], split: str | None) -> Iterator[Found]:
-        label = clean_label(folder.name) or None
+        label = clean_label(folder.name)
+        said = Annotation(labels=(label,) if label else None)
+        # a link back up would put other labels' files under this one
         parents = [parent for parent in Path(folder.path).parents if parent.is_relative_to(self.root)]
-        seen = {_identity(parent) for parent in parents}  # a link back up would put other labels' files under this one
-        waiting = [Path(folder.path)]
-        while waiting:
-            here = waiting.pop()
-            if (identity := _identity(here)) in seen:
-                continue
-            seen.add(identity)
-            folders, files = _entries(here)
-            for file in files:
-                yield self._found(file, label, split)
-            waiting.extend(Path(entry.path) for entry in reversed(folders))
-
-    def _found(self, file: os.DirEntry[str], label: str | None, split: str | None) -> Found:
-        name = printable(file.path[len(str(self.root)) + 1 :])
-        return Found(Path(file.path), name, label, split, said_by=f"{printable(self.root.name)}/{name}")
-
-
-def _entries(folder: Path) -> tuple[list[os.DirEntry[str]], list[os.DirEntry[str]]]:
-    """(folders, everything else) in `folder`, sorted by name: the order of a file system differs between machines."""
-    try:
-        with os.scandir(folder) as entries:
-            wanted = sorted((entry for entry in entries if _is_wanted(entry.name)), key=lambda entry: entry.name)
-    except OSError as error:
-        raise _unreadable(folder, error) from None
-    folders = [entry for entry in wanted if _is_folder(entry)]
-    return folders, [entry for entry in wanted if not _is_folder(entry)]
-
-
-def _identity(folder: Path) -> tuple[int, int]:
-    try:
-        found = folder.stat()
-    except OSError as error:
-        raise _unreadable(folder, error) from None
-    return found.st_dev, found.st_ino
-
-
-def _unreadable(folder: Path, error: OSError) -> SourceError:
-    return SourceError(f"{printable(str(folder))} cannot be read: {error.strerror}. Nothing was added.")
-
-
-def _is_wanted(name: str) -> bool:
-    return not name.startswith(".") and name.lower() not in SYSTEM_FILES
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:  # a link to itself
-        return False
+        for file in files_below(Path(folder.path), seen=parents):
+            name = printable(file.path[len(str(self.root)) + 1 :])
+            yield heard(Path(file.path), name, said, self.read, f"{printable(self.root.name)}/{name}", split)
