@@ -15,11 +15,13 @@ from typing import Any
 import pyarrow.parquet as pq
 from sqlalchemy import Engine
 
+from components.params import load_params
 from components.settings import Settings
 from components.state import outbox, windows
 from components.state.alerts import Alert, open_alerts
 from components.state.database import open_state
 from components.state.ledger import Model, Promotion, champion, model, newest_model
+from components.tasks import task_named
 from components.versioning import data_version
 from components.workspace import Workspace
 from flows.processes import read_up
@@ -99,10 +101,20 @@ def _dataset(workspace: Workspace) -> Status:
         "images": _rows(workspace.manifest),
         "quarantined": _rows(workspace.quarantine),
         "conflicts": _rows(workspace.conflicts),
-        "classes": _counts(workspace.labels, "label"),
+        "classes": _classes(workspace),
         "splits": _counts(workspace.splits, "split"),
         "version": data_version(workspace) if workspace.manifest.is_file() else None,
     }
+
+
+def _classes(workspace: Workspace) -> dict[str, int]:
+    """How many labelled images show each class."""
+    shown = task_named(load_params(workspace.params).task).shown
+    counts = _counts(workspace.labels, "label")
+    found: Counter[str] = Counter()
+    for label, images in counts.items():
+        found.update(dict.fromkeys(shown(label), images))
+    return dict(sorted(found.items()))
 
 
 def _rows(table: Path) -> int:

@@ -1,75 +1,85 @@
-"""Pictures with several objects for tests of detection, and the outputs of a detector that is as good as is asked."""
+"""Drawn scenes with several shapes each, and what can be said of them: classes, boxes, masks; in the usual layouts."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import csv
+import json
+from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
-from components.data.annotations import Box, Thing, things_text
-from components.data.dataset import ImageSet
-from components.tasks.detector_outputs import LOGITS
-
-CLASSES = ("disc", "square")
-ACROSS = 16  # cells of the one grid of `outputs`
-SILENT = -9.0  # logit
-
-Object = tuple[str, float, float, float, float]  # class; left, top, right, bottom in shares
-Answer = tuple[str, float, float, float, float, float]  # the same and a score
+SHAPES = ("circle", "square")
+COLOURS = {"circle": (230, 60, 50), "square": (60, 90, 235)}
+SIDE = 96  # px
 
 
-def scene(seed: int, side: int = 64, most: int = 3) -> tuple[NDArray[np.uint8], list[Object]]:
-    """uint8 (3, side, side) with one to `most` objects that do not touch, and where they are."""
+@dataclass(frozen=True)
+class Scene:
+    image: Image.Image
+    boxes: list[tuple[str, int, int, int, int]]  # shape, left, top, right, bottom
+    mask: NDArray[np.uint8]  # 0 ground, 1 circle, 2 square
+
+
+def scene(seed: int, side: int = SIDE) -> Scene:
+    """None to three shapes that do not overlap, on noisy ground; all of it from `seed`."""
     random = np.random.default_rng(seed)
-    image = Image.fromarray(random.integers(0, 70, (side, side, 3), dtype=np.uint8))
-    pen, objects = ImageDraw.Draw(image), []
-    for quarter in random.permutation(4)[: random.integers(1, most + 1)]:
-        width, height = random.uniform(0.2, 0.44, 2)
-        left = (quarter % 2) / 2 + random.uniform(0.02, 0.48 - width)
-        top = (quarter // 2) / 2 + random.uniform(0.02, 0.48 - height)
-        name = CLASSES[random.integers(2)]
-        edges = [round(edge * side) for edge in (left, top, left + width, top + height)]
-        colour = (240, 210, 60) if name == "disc" else (70, 140, 250)
-        draw = pen.ellipse if name == "disc" else pen.rectangle
-        draw((edges[0], edges[1], edges[2] - 1, edges[3] - 1), fill=colour)
-        objects.append((name, *(edge / side for edge in edges)))
-    return np.asarray(image).transpose(2, 0, 1).copy(), objects
+    image = Image.fromarray(random.integers(60, 120, (side, side, 3), dtype=np.uint8))
+    mask = Image.new("L", (side, side))
+    boxes: list[tuple[str, int, int, int, int]] = []
+    for cell in random.permutation(4)[: random.integers(0, 4)]:
+        shape = SHAPES[random.integers(0, len(SHAPES))]
+        size = int(random.integers(side // 4, side // 2 - 4))
+        left, top = (int(at * side // 2 + random.integers(0, side // 2 - size)) for at in (cell % 2, cell // 2))
+        corners = (left, top, left + size, top + size)
+        for page, colour in ((image, COLOURS[shape]), (mask, 1 + SHAPES.index(shape))):
+            pen = ImageDraw.Draw(page)
+            (pen.ellipse if shape == "circle" else pen.rectangle)(corners, fill=colour)
+        boxes.append((shape, left, top, left + size + 1, top + size + 1))
+    return Scene(image, boxes, np.asarray(mask).copy())
 
 
-def images_of(objects: Sequence[Sequence[Object]], size: tuple[int, int] = (100, 100), **changes: object) -> ImageSet:
-    """Blank pictures of `size` px with these objects."""
-    labels = [things_text([_thing(each, size) for each in one]) for one in objects]
-    pixels = np.zeros((len(labels), 3, 8, 8), dtype=np.uint8)
-    names = [f"{number:04d}" for number in range(len(labels))]
-    return ImageSet(names, labels, ["train"] * len(labels), pixels, [size] * len(labels), **changes)  # type: ignore[arg-type]
+def write_coco(folder: Path, seeds: range) -> Path:
+    """folder/images/*.png and folder/annotations.json."""
+    (folder / "images").mkdir(parents=True)
+    images, annotations = [], []
+    for seed in seeds:
+        drawn = scene(seed)
+        drawn.image.save(folder / "images" / f"{seed:05d}.png")
+        images.append({"id": seed, "file_name": f"{seed:05d}.png", "width": SIDE, "height": SIDE})
+        for shape, left, top, right, bottom in drawn.boxes:
+            box = [left, top, right - left, bottom - top]
+            row = {"id": len(annotations) + 1, "image_id": seed, "category_id": SHAPES.index(shape) + 1, "bbox": box}
+            annotations.append({**row, "area": box[2] * box[3], "iscrowd": 0})
+    categories = [{"id": place + 1, "name": name} for place, name in enumerate(SHAPES)]
+    content = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "annotations.json").write_text(json.dumps(content))
+    return folder
 
 
-def scenes(count: int, first: int = 0, side: int = 64) -> ImageSet:
-    """Drawn pictures, all of the train split."""
-    drawn = [scene(seed, side) for seed in range(first, first + count)]
-    labels = [things_text([_thing(each, (side, side)) for each in objects]) for _, objects in drawn]
-    names = [f"{seed:04d}" for seed in range(first, first + count)]
-    return ImageSet(names, labels, ["train"] * count, np.stack([each for each, _ in drawn]), [(side, side)] * count)
+def write_masks(folder: Path, seeds: range) -> Path:
+    """folder/images/*.png, folder/masks/*.png of class numbers, and folder/classes.txt."""
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    for seed in seeds:
+        drawn = scene(seed)
+        drawn.image.save(folder / "images" / f"{seed:05d}.png")
+        Image.fromarray(drawn.mask).save(folder / "masks" / f"{seed:05d}.png")
+    (folder / "classes.txt").write_text("0 ground\n1 circle\n2 square\n")
+    return folder
 
 
-def outputs(answers: Sequence[Sequence[Answer]], classes: Sequence[str] = CLASSES) -> NDArray[np.float32]:
-    """(N, 256, 7 + C): what a detector says that answers just these; no two objects in one cell."""
-    row, column = np.divmod(np.arange(ACROSS**2), ACROSS)
-    said = np.full((len(answers), ACROSS**2, LOGITS + len(classes)), SILENT, dtype=np.float32)
-    said[..., :4], said[..., 4], said[..., 5], said[..., 6] = 1.0, column, row, ACROSS
-    for rows, found in zip(said, answers, strict=True):
-        for name, left, top, right, bottom, score in found:
-            x, y = (left + right) / 2 * ACROSS, (top + bottom) / 2 * ACROSS
-            cell = rows[int(y) * ACROSS + int(x)]
-            across, down = int(x) + 0.5, int(y) + 0.5
-            cell[:4] = across - left * ACROSS, down - top * ACROSS, right * ACROSS - across, bottom * ACROSS - down
-            cell[LOGITS + list(classes).index(name)] = np.log(score / (1 - score))
-    return said
-
-
-def _thing(each: Object, size: tuple[int, int]) -> Thing:
-    name, *edges = each
-    box = Box(*(edge * size[number % 2] for number, edge in enumerate(edges)))
-    return Thing(name, box)
+def write_table(folder: Path, seeds: range) -> Path:
+    """folder/*.png and folder/labels.csv with all shapes of an image in one cell."""
+    folder.mkdir(parents=True)
+    with (folder / "labels.csv").open("w", newline="") as file:
+        rows = csv.writer(file)
+        rows.writerow(["path", "label"])
+        for seed in seeds:
+            drawn = scene(seed)
+            if drawn.boxes:
+                drawn.image.save(folder / f"{seed:05d}.png")
+                rows.writerow([f"{seed:05d}.png", "|".join(sorted({box[0] for box in drawn.boxes}))])
+    return folder / "labels.csv"

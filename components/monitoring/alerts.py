@@ -26,6 +26,7 @@ from components.state.image_store import ImageStore, ImageStoreError
 from components.state.ledger import Promotion
 from components.state.outbox import enqueue
 from components.state.predictions import Logged, least_certain
+from components.tasks.drawn_labels import draw_over
 from components.workspace import Workspace
 
 SAMPLES = 6
@@ -139,7 +140,8 @@ def _samples(workspace: Workspace, rows: Sequence[Logged]) -> list[tuple[bytes, 
     store, found = ImageStore(workspace.images), []
     for row in rows:
         try:
-            found.append((store.read(row.image_id), f"{row.label} {row.confidence:.0%}"))
+            picture = draw_over(store.read(row.image_id), row.answer)
+            found.append((picture, f"{row.label} {row.confidence:.0%}"))
         except ImageStoreError:
             continue  # removed or damaged: the mail does without it
     return found

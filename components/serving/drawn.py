@@ -1,4 +1,4 @@
-"""Answers drawn over the images that they are about, for people: `predict --draw`, and alert mails.
+"""Answers drawn over the images that they are about, for `predict --draw`.
 
 In: the picture as it was sent, its prediction, and how the picture became the model's square. Out: uint8 (3, H, W), or
 PNG files named after the images. How boxes and areas look is in `components.tasks.drawing`.
