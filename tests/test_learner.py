@@ -13,9 +13,10 @@ from safetensors.torch import load_file
 
 from components.data.dataset import ImageSet
 from components.model.learner import TrainError, class_weights
+from components.params import Thaw
 from tests.conftest import ReportInMemory
 from tests.drawing import SHAPES
-from tests.training import PARAMS, equal, run, shapes
+from tests.training import AUGMENT, NO_AUGMENT, PARAMS, equal, run, shapes
 
 
 def test_balanced_class_weights_are_the_inverse_of_how_often_a_class_occurs():
@@ -62,3 +63,74 @@ def test_with_an_average_its_weights_are_the_ones_kept(tmp_path: Path):
     plain = run(tmp_path / "plain", shapes(), ema=0.0, epochs=1)
     averaged = run(tmp_path / "averaged", shapes(), ema=0.9, epochs=1)
     assert not equal(plain, averaged)
+
+
+def moved_between(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> set[str]:
+    """First words of the names of weights that differ."""
+    return {name.split(".")[0] for name in one if not torch.equal(one[name], other[name])}
+
+
+def test_in_stages_the_last_blocks_learn_and_those_beyond_rest(tmp_path: Path):
+    run(tmp_path / "first", shapes(), epochs=1)
+    weights = str(tmp_path / "first" / "model" / "model.safetensors")
+    start = load_file(weights)
+    stages = {0: (), 1: (Thaw(epoch=2, blocks=1, rate=0.1),), 2: (Thaw(epoch=1, blocks=2, rate=0.1),)}
+    moved = [
+        moved_between(start, run(tmp_path / str(number), shapes(), weights=weights, epochs=2, unfreeze=stage))
+        for number, stage in stages.items()
+    ]
+    assert moved[0] == {"stem", "stage1", "stage2", "stage3", "head"}
+    assert moved[1] <= {"stage3", "head"}
+    assert moved[2] == {"stage3", "head"}
+
+
+def last_weights(folder: Path) -> dict[str, torch.Tensor]:
+    """Those of the last epoch, whichever was kept."""
+    found = load_file(max((folder / "checkpoints").rglob("*.safetensors")))
+    return {name: value for name, value in found.items() if name.startswith("model/")}
+
+
+def test_accumulated_batches_move_the_weights_as_one_large_batch_does(tmp_path: Path):
+    images, same = shapes(), {"arch": "lenet5", "epochs": 2, "augment": NO_AUGMENT, "optimizer": "sgd"}
+    run(tmp_path / "large", images, batch_size=24, accumulate=1, **same)
+    run(tmp_path / "small", images, batch_size=6, accumulate=4, **same)
+    run(tmp_path / "other", images, batch_size=6, accumulate=1, **same)
+    large, small, other = (last_weights(tmp_path / name) for name in ("large", "small", "other"))
+    assert max(float((large[name] - small[name]).abs().max()) for name in large) < 1e-5
+    assert max(float((large[name] - other[name]).abs().max()) for name in large) > 1e-3
+
+
+def test_a_clipped_gradient_moves_the_weights_no_further_than_it_says(tmp_path: Path):
+    still = {"epochs": 1, "optimizer": "sgd", "momentum": 0.0, "weight_decay": 0.0, "warmup_epochs": 0, "lr": 1.0}
+    for clip_norm in (1e-3, 1e-6):
+        run(tmp_path / str(clip_norm), shapes(), clip_norm=clip_norm, schedule="step", **still)
+    far, near = (last_weights(tmp_path / str(clip_norm)) for clip_norm in (1e-3, 1e-6))
+    steps = 3
+    weights = [name for name in far if not name.endswith(("running_mean", "running_var", "num_batches_tracked"))]
+    apart = sum(float((far[name] - near[name]).square().sum()) for name in weights) ** 0.5
+    assert 0 < apart <= steps * (1e-3 + 1e-6)
+
+
+@pytest.mark.parametrize("sampler", ["balanced", "oversample", "undersample"])
+def test_a_sampler_changes_what_is_learnt(tmp_path: Path, sampler: Any):
+    images = shapes(8, 2)
+    rare = [row for row, name in enumerate(images.ids) if name.startswith(f"train/{SHAPES[0]}") and row % 8]
+    kept = [row for row in range(len(images)) if row not in rare]
+    columns = ([column[row] for row in kept] for column in (images.ids, images.labels, images.splits))
+    few = ImageSet(*columns, images.pixels[kept], images.sizes[: len(kept)])
+    assert not equal(run(tmp_path / "plain", few, epochs=1), run(tmp_path / sampler, few, epochs=1, sampler=sampler))
+
+
+def test_dropout_goes_where_the_net_has_it_and_says_where_it_has_none(tmp_path: Path, report: ReportInMemory):
+    run(tmp_path / "none", shapes(), report, epochs=1, dropout=0.3)
+    assert any("train.dropout does nothing, resnet9" in line for line in report.lines)
+    plain, dropped = (
+        run(tmp_path / str(share), shapes(), arch="lenet5", epochs=1, dropout=share) for share in (0, 0.9)
+    )
+    assert not equal(plain, dropped)
+
+
+@pytest.mark.parametrize(("mix", "loss"), [({"mixup": 0.2}, "auto"), ({"cutmix": 1.0}, "focal")])
+def test_mixed_images_are_learnt_from(tmp_path: Path, report: ReportInMemory, mix: dict[str, float], loss: Any):
+    run(tmp_path, shapes(40, 10), report, augment=replace(AUGMENT, **mix), epochs=6, loss=loss, lr=0.006)
+    assert max(report.values["val/top1"]) >= 0.6  # a quarter by chance

@@ -12,7 +12,8 @@ import torch
 from safetensors.torch import save_file
 
 from components.model.card import CardError, ModelCard
-from components.model.classifiers import class_layers, names
+from components.model.classifiers import class_layers, made_for, names
+from components.model.layer_rates import depths_in
 from components.model.nets import Normalised
 from components.model.zoo import ZooError, build, carry_over, check_size, load_model
 
@@ -46,13 +47,61 @@ def test_resnet9_takes_any_size(size: int):
     assert build("classifier", "resnet9", 3, "none").eval()(torch.zeros(1, 3, size, size)).shape == (1, 3)
 
 
-def test_every_listed_architecture_is_known_to_torchvision():
-    assert {"resnet9", "resnet18", "convnext_tiny", "vit_b_16"} <= set(names())
+def test_torchvision_timm_and_our_own_are_listed():
+    assert {"resnet9", "lenet5", "resnet18", "googlenet", "timm/resnet18", "timm/vit_tiny_patch16_224"} <= set(names())
+
+
+FAMOUS = {  # a net of each kind, with the smallest images that are sensible for it
+    "lenet5": 32,
+    "alexnet": 64,
+    "vgg11": 32,
+    "googlenet": 32,
+    "inception_v3": 96,
+    "resnet18": 32,
+    "efficientnet_b0": 32,
+    "mobilenet_v3_small": 32,
+    "convnext_tiny": 32,
+    "swin_t": 64,
+    "vit_b_32": 224,
+    "timm/vit_tiny_patch16_224": 224,
+    "timm/mobilenetv3_small_050": 32,
+    "pvt_v2_b0": 32,  # timm's, without saying so
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arch", FAMOUS)
+def test_every_famous_net_learns_and_knows_its_head(arch: str):
+    torch.manual_seed(1)
+    net, size = build("classifier", arch, 5, "none"), FAMOUS[arch]
+    check_size(net, arch, size)
+    images, targets = torch.randn(4, 3, size, size), torch.tensor([0, 1, 2, 3])
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.01)
+    before = {name: value.clone() for name, value in net.named_parameters()}
+    for _ in range(2):  # a head of zeros lets nothing through to the body at first
+        outputs = net.train()(images)
+        assert outputs.shape == (4, 5)
+        torch.nn.functional.cross_entropy(outputs, targets).backward()
+        optimizer.step()
+    moved = [name for name, value in net.named_parameters() if not torch.equal(value, before[name])]
+    assert len(moved) > 0.8 * len(before)
+    assert all(len(parameter) == 5 for layer in class_layers(net) for parameter in layer.parameters())
+    depths = depths_in(net, class_layers(net))
+    assert {depths[name] for name in before} == set(range(max(depths.values()) + 1))
+
+
+def test_what_pretrained_weights_were_made_for_is_known():
+    assert made_for("resnet18") == (224, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    assert made_for("googlenet") == (224, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert made_for("timm/vit_tiny_patch16_224") == (224, (0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert made_for("resnet9") is None
 
 
 def test_an_unknown_architecture_is_refused_with_near_names():
     with pytest.raises(ZooError, match=r"'resnet19'.*resnet18"):
         build("classifier", "resnet19", 3, "none")
+    with pytest.raises(ZooError, match=r"'timm/resnet19'.*timm/resnet18"):
+        build("classifier", "timm/resnet19", 3, "none")
 
 
 def test_a_net_that_cannot_take_images_of_a_size_says_so():
