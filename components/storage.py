@@ -21,6 +21,7 @@ from typing import Any
 PROBE = ".visionloop-probe"
 AT_ONCE = 16  # objects fetched at the same time
 PIECE = 1 << 20  # bytes
+PAGE = 1000  # objects in one answer; servers give no more
 HALF = ".part"
 
 
@@ -76,7 +77,8 @@ def list_objects(address: str) -> list[StoredObject]:
     bucket, prefix = _split(address)
     start = f"{prefix}/" if prefix else ""
     with _told(address):
-        pages = _client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=start)
+        paginator = _client().get_paginator("list_objects_v2")
+        pages = paginator.paginate(Bucket=bucket, Prefix=start, PaginationConfig={"PageSize": PAGE})
         rows = [row for page in pages for row in page.get("Contents", ())]
     found = (StoredObject(row["Key"], row["Key"][len(start) :], row["ETag"], row["Size"]) for row in rows)
     return [each for each in found if not each.name.endswith("/")]  # some tools mark folders so

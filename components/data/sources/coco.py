@@ -118,7 +118,8 @@ class _List:
         except LabelError as error:
             said = error
         said_by = f"{printable(self.path.name)}, {where}"
-        name = str(row.get("file_name") or where)
+        inside = path is not None and path.is_relative_to(self.pictures.root)
+        name = str(path.relative_to(self.pictures.root)) if path and inside else str(row.get("file_name") or where)
         found = heard(path or self._nowhere(where), name, said, self.read, said_by, self._split_of(row, path))
         shows = {self._classes.get(str(each.get("category_id")), "") for _, each in rows}
         return replace(found, shows=tuple(sorted(name for name in shows if name and not is_ignored(name))))

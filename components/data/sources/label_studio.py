@@ -51,9 +51,10 @@ class LabelStudioSource:
         except LabelError as error:
             yield heard(path, name, error, self.read, printable(where))
             return
-        inside = path.is_relative_to(self.root)
         split = SPLITS.get(str(task["data"].get("split") or "").lower())
-        split = split or (split_in(path.relative_to(self.root).parts[:-1]) if inside else None)
+        if path.is_relative_to(self.root):
+            name = str(path.relative_to(self.root))
+            split = split or split_in(path.relative_to(self.root).parts[:-1])
         for row in rows:
             said_by = printable(f"{where}, annotation {row.get('id')}")
             yield heard(path, name, _said(row, path), self.read, said_by, split)

@@ -55,11 +55,13 @@ def recognised(path: Path | str, read: Read, name: str | None, cache: Path | Non
     if address.startswith("s3:/"):
         return BucketSource("s3://" + address[3:].lstrip("/"), read, inside, _cache(cache))
     place = Path(os.path.realpath(path))  # Path.resolve raises on a link to itself
-    if place.is_file() and name in {None, "archive"} and is_archive(place):
+    if place.is_file() and is_archive(place):
         return ArchiveSource(place, read, inside, _cache(cache))
     if place.is_dir() and name == "inbox":
         return InboxSource(place, read, _cache(cache))
-    found = _forced(place, read, name) if name else _likely(place, read)
+    found = None
+    if place.is_dir() or place.is_file():
+        found = _forced(place, read, name) if name else _likely(place, read)
     if found is None:
         wanted = f"--format {name} {NEEDS[name]}" if name else EXPECTED
         raise SourceError(f"{printable(address)}: found {_contents(place)}; {wanted}.")
@@ -68,8 +70,6 @@ def recognised(path: Path | str, read: Read, name: str | None, cache: Path | Non
 
 def _likely(place: Path, read: Read) -> Opened:
     """The one layout that fits; a folder for each label where no other does."""
-    if not place.is_dir() and not place.is_file():
-        return None
     found = {name: source for name, look in LOOKS.items() if (source := look(place, read))}
     if len(found) > 1:
         found = {name: found[name] for name in found if name in GIVES and takes(read, GIVES[name])} or found
@@ -81,6 +81,7 @@ def _likely(place: Path, read: Read) -> Opened:
 
 
 def _forced(place: Path, read: Read, name: str) -> Opened:
+    """The layout that is called `name`, whatever the files look like."""
     sources: Mapping[str, Callable[[Path, Read], Source]] = {
         "folder": FolderSource,
         "voc": VocSource,

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from components.data.annotations import Annotation, LabelError, one_label
 from components.data.sources import SPLITS, Found, Read, SourceError, clean_label, heard, printable, takes
+from components.data.sources.listing import known_size
 from components.data.sources.table_objects import EDGES, OTHER_NAMES, annotated_in, objects_in
 from components.data.sources.table_rows import lines_of
 
@@ -114,7 +115,9 @@ class TableSource:
     def _said(self, rows: Sequence[Numbered], path: Path) -> Annotation:
         if rows[0][1].get("annotation"):
             return annotated_in([row["annotation"] for _, row in rows], self.table.parent, path)
-        labels = {label for _, row in rows for label in self._labels(row["label"])}
+        labels = {label for _, row in rows for label in self._labels(row.get("label", ""))}
+        if "annotation" in rows[0][1] and not labels:
+            return Annotation(labels=(), things=(), size=known_size(path))
         things, size = objects_in(rows, path) if all(edge in rows[0][1] for edge in EDGES) else (None, None)
         return Annotation(tuple(sorted(labels)), things, size=size)
 

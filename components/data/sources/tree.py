@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from components.data.sources import Found, Read, SourceError, open_source, printable
+from components.data.sources.listing import entries, split_in
 
 LONGEST = 255  # bytes of a name in a file system
 
@@ -51,9 +52,8 @@ class Tree:
 
     def files(self, read: Read, name: str | None, cache: Path) -> Iterator[Found]:
         """Every file, read as the layout `name`, or as the one that it looks like."""
-        start = self._start() if name is None else self.root
         try:
-            for found in open_source(start, read, name, cache).files():
+            for found in open_source(self._start(), read, name, cache).files():
                 yield self._renamed(found)
         except SourceError as error:
             raise SourceError(str(error).replace(str(self.root), self.called)) from None
@@ -72,11 +72,10 @@ class Tree:
         """The root, or the only folder in it: archives are often made of a folder and not of what is in it."""
         here = self.root
         while True:
-            found = [entry for entry in os.scandir(here) if not entry.name.startswith((".", "__MACOSX"))]
-            deeper = len(found) == 1 and found[0].is_dir(follow_symlinks=False)
-            if not deeper or not any(each.is_dir() for each in os.scandir(found[0])):
+            folders, files = entries(here)
+            if files or len(folders) != 1 or split_in([folders[0].name]) or not entries(Path(folders[0].path))[0]:
                 return here
-            here = Path(found[0].path)
+            here = Path(folders[0].path)
 
 
 def _wrong(name: str, parts: list[str]) -> str:
