@@ -12,7 +12,15 @@ from scipy.optimize import minimize_scalar
 from scipy.stats import binom, norm
 
 from components.params import Params, PromoteParams
-from components.registry.gate import FEWEST_DISAGREEMENTS, GateError, Judged, Parity, judge, lower_is_better
+from components.registry.gate import (
+    FEWEST_DISAGREEMENTS,
+    GateError,
+    Judged,
+    Parity,
+    class_losses,
+    judge,
+    lower_is_better,
+)
 from components.registry.intervals import exact_bounds, paired_interval, wilson
 
 Z = norm.ppf(0.975)
@@ -47,6 +55,14 @@ def pair(both: int, gained: int, lost: int, neither: int = 0, classes: int = 2) 
 
 def with_metrics(model: Judged, metrics: Mapping[str, float]) -> Judged:
     return replace(model, metrics={**model.metrics, **metrics})
+
+
+def test_an_image_on_which_one_model_alone_saw_a_class_that_is_not_there_counts_against_it(rule):
+    quiet = judged(np.ones(100, dtype=bool))
+    loud = replace(quiet, class_scores=np.where(np.isnan(quiet.class_scores), 0.0, quiet.class_scores))
+    quiet_then_loud, _ = class_losses(loud, quiet, replace(rule, min_class_images=20))
+    assert len(quiet_then_loud) == 2
+    assert class_losses(quiet, loud, rule) == ([], [])
 
 
 def test_a_better_challenger_is_promoted_with_the_numbers_in_words(rule: PromoteParams):

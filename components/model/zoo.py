@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping, Sequence
-from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Protocol
 
-from components.model.card import read_card
+from components.model.card import Triple, read_card
 from components.tasks import Head, task_named
 
 if TYPE_CHECKING:
@@ -42,6 +41,10 @@ class Family(Protocol):
         """Pretrained weights, downloaded; raise ZooError where there are none or they cannot be had."""
         ...
 
+    def made_for(self, arch: str) -> tuple[int, Triple, Triple] | None:
+        """Side (px), mean and std of the images that its default weights were made with; None where unknown."""
+        ...
+
     def class_layers(self, net: nn.Module) -> list[nn.Module]:
         """The last layers, whose first dimension follows the classes; the rest is the body."""
         ...
@@ -49,7 +52,10 @@ class Family(Protocol):
 
 def family(head: Head) -> Family:
     """The module of the nets of one kind: classifiers, detectors or segmenters."""
-    return cast("Family", import_module(f"components.model.{head}s"))
+    from components.model import classifiers, detectors, segmenters
+
+    families: dict[Head, Family] = {"classifier": classifiers, "detector": detectors, "segmenter": segmenters}
+    return families[head]
 
 
 def build(head: Head, arch: str, classes: int, weights: str) -> nn.Module:

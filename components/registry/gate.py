@@ -126,7 +126,9 @@ def _resampled(statistic: Callable[[NDArray[np.intp]], float], n: int, params: P
 
 def class_losses(challenger: Judged, champion: Judged, params: PromoteParams) -> tuple[list[str], list[str]]:
     """Sentences about classes that fell by more than is allowed: the proven falls, and those within chance."""
-    change = challenger.class_scores - champion.class_scores
+    ours, theirs = challenger.class_scores, champion.class_scores
+    silent = np.isnan(ours) & np.isnan(theirs)  # where one alone is, it rightly said nothing: as good as can be
+    change = np.where(silent, np.nan, np.nan_to_num(ours, nan=1.0) - np.nan_to_num(theirs, nan=1.0))
     images, total, squares = (~np.isnan(change)).sum(axis=0), np.nansum(change, axis=0), np.nansum(change**2, axis=0)
     fell, proven = fallen_classes(total, squares, images, params)
 

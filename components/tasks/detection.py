@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from components.data.annotations import Annotation, Box, LabelError, things_in, things_text
+from components.data.annotations import Annotation, Box, LabelError, Thing, things_in, things_text
 from components.tasks import (
     ClassRow,
     Detection,
@@ -29,7 +29,7 @@ from components.tasks import (
     TaskError,
 )
 from components.tasks.average_precision import METRICS, AveragePrecision
-from components.tasks.boxes import CLASS, asked, targets_of
+from components.tasks.boxes import CLASS, asked, targets_of, to_pixels
 from components.tasks.detector_outputs import LOGITS, Found, found_in
 from components.tasks.hits import ANSWERED, ASKED, HIT, best_limits, common, f1, tallies
 
@@ -54,6 +54,8 @@ class ObjectDetection:
     head: Head = "detector"
     target_kind: TargetKind = "boxes"
     primary: str = "map"
+    selection: str = "map"
+    exact: str | None = None
     class_metric: str = "ap"
     signals: tuple[str, ...] = ("objects", "box_area")
     thresholds: Mapping[str, float] = field(default_factory=dict)
@@ -158,6 +160,11 @@ class ObjectDetection:
         mine, theirs = (self._answers(outputs, classes) for outputs in (one, other))
         return np.array([common(*pair) for pair in zip(mine, theirs, strict=True)])
 
+    def answered(self, prediction: Prediction, size: tuple[int, int], fit: Literal["stretch", "crop"]) -> str:
+        """The objects found, in px of the image."""
+        found = prediction.detections or ()
+        return things_text([Thing(each.label, to_pixels(each.box, size, fit)) for each in found if _has_area(each.box)])
+
     def widen(self, outputs: Outputs, own: Sequence[str], classes: Sequence[str]) -> Outputs:
         wide = np.full((*outputs.shape[:2], LOGITS + len(classes)), NEVER, dtype=np.float32)
         wide[..., :LOGITS] = outputs[..., :LOGITS]
@@ -198,6 +205,10 @@ class ObjectDetection:
     def _answers(self, outputs: Outputs, classes: Sequence[str]) -> list[Found]:
         limits = self._limits(classes)
         return [found.above(limits) for found in found_in(outputs, max(LEAST, float(limits.min())))]
+
+
+def _has_area(box: Box) -> bool:
+    return box.right > box.left and box.bottom > box.top
 
 
 def _check(outputs: Outputs, targets: Targets, classes: Sequence[str]) -> None:

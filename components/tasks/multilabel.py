@@ -36,6 +36,7 @@ class Multilabel:
     target_kind: TargetKind = "classes"
     primary: str = "map_multilabel"
     selection: str = "loss"
+    exact: str | None = "exact"
     class_metric: str = "ap"
     signals: tuple[str, ...] = ("classes_answered",)
     thresholds: Mapping[str, float] = field(default_factory=dict)

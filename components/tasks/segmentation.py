@@ -38,6 +38,7 @@ class Segmentation:
     target_kind: TargetKind = "pixels"
     primary: str = "miou"
     selection: str = "miou"
+    exact: str | None = None
     class_metric: str = "iou"
     signals: tuple[str, ...] = ("classes_shown", "borders")
     thresholds: Mapping[str, float] = field(default_factory=dict)
