@@ -92,11 +92,18 @@ def run(
     folder: Path, images: ImageSet, report: Any = None, start: Path | None = None, **changes: Any
 ) -> dict[str, torch.Tensor]:
     """Train in `folder` with PARAMS but for `changes`; return the weights."""
+    train_in(folder, images, report, start, **changes)
+    return load_file(folder / "model" / "model.safetensors")
+
+
+def train_in(
+    folder: Path, images: ImageSet, report: Any = None, start: Path | None = None, **changes: Any
+) -> dict[str, float]:
+    """The same, returning the metrics."""
     torch.set_num_threads(1)  # threads that wait for each other on busy cores cost more than they give
     params = replace(PARAMS, **changes)
     start = start or folder / "start"
-    train(images, folder / "model", start, folder / "checkpoints", params, IMAGE, TASK, report or Silent())
-    return load_file(folder / "model" / "model.safetensors")
+    return train(images, folder / "model", start, folder / "checkpoints", params, IMAGE, TASK, report or Silent())
 
 
 def equal(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:

@@ -8,17 +8,20 @@ How they are started is in `torchrun`.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 T = TypeVar("T")
+FAILURE = "VISIONLOOP_FAILURE"  # names the file into which a worker writes why it gave up
 
 
 @dataclass(frozen=True)
@@ -78,21 +81,38 @@ def is_worker() -> bool:
 
 @contextmanager
 def joined() -> Iterator[Group]:
-    """The group of this process, while the block lasts; it ends when the process that started it does."""
+    """The group of this process, while the block lasts; a worker ends when the process that started it does.
+
+    What a worker raises for people to read is written down and ends it as if it had finished: a new start, which is
+    what torchrun does about any other end, would only raise it again.
+    """
     if not is_worker():
         yield ALONE
         return
-    import torch
     from torch import distributed
 
     _follow_parent()
-    if torch.cuda.is_available():
-        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
-    distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
+    _take_part()
     try:
         yield Group(distributed.get_rank(), distributed.get_world_size())
+    except Exception as error:
+        if not type(error).__module__.startswith("components."):
+            raise
+        Path(os.environ[FAILURE]).write_text(str(error), encoding="utf-8")
+        sys.exit(0)
     finally:
         distributed.destroy_process_group()
+
+
+def _take_part() -> None:
+    """Join the others, with a GPU or a share of the cores."""
+    import torch
+    from torch import distributed
+
+    if torch.cuda.is_available():
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+    torch.set_num_threads(max(1, len(os.sched_getaffinity(0)) // int(os.environ["LOCAL_WORLD_SIZE"])))
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo")
 
 
 def _follow_parent() -> None:

@@ -40,7 +40,7 @@ def train(
 
     With `folds` also the mean and spread of a cross-validation. Raises what `fitting.fit` raises.
     """
-    from components.model.folds import cross_validate
+    from components.model.folds import cross_validate, forget_folds
 
     with joined() as group:
         report = report if group.rank == 0 else Silent()
@@ -52,6 +52,7 @@ def train(
         card = dataclasses.replace(fitted.card, thresholds=thresholds)
         metrics = _metrics(fitted) | folds
         _write(out, dataclasses.replace(fitted, card=card), metrics)
+        forget_folds(checkpoints, params.folds)
     _tell(fitted, rows, task, report)
     return metrics
 
