@@ -102,6 +102,11 @@ def test_weights_of_a_whole_detector_enter_but_for_other_classes(arch: str):
     assert torch.equal(net.state_dict()[name], whole.state_dict()[name])
 
 
+def test_pretrained_weights_say_what_images_they_were_made_for():
+    assert detectors.made_for("ssdlite320_mobilenet_v3_large") == (320, (0.5,) * 3, (0.5,) * 3)
+    assert detectors.made_for("fcos_resnet18") == (224, detectors.MEAN, detectors.STD)
+
+
 def test_default_weights_that_cannot_be_downloaded_are_explained(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     def refuse(*_: object, **__: object) -> None:
         raise OSError("no route to host")
@@ -160,13 +165,15 @@ def test_slots_without_a_box_change_nothing():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arch", ["fcos_resnet18", "ssdlite320_mobilenet_v3_large"])
-def test_a_detector_learns_to_find_drawn_shapes(arch: str):
-    images, fresh = scenes(48, side=96), scenes(24, first=1000, side=96)
+@pytest.mark.parametrize(
+    ("arch", "side", "epochs"), [("fcos_resnet18", 64, 10), ("ssdlite320_mobilenet_v3_large", 96, 16)]
+)
+def test_a_detector_learns_to_find_drawn_shapes(arch: str, side: int, epochs: int):
+    images, fresh = scenes(48, side=side), scenes(24, first=1000, side=side)
     model = Normalised(detectors.bare(arch, 2), (0.4,) * 3, (0.25,) * 3)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3)
     pixels, targets = torch.from_numpy(images.pixels), torch.from_numpy(TASK.targets(images, CLASSES))
-    for _ in range(12):
+    for _ in range(epochs):
         for rows in torch.randperm(48).split(8):
             loss = detector_loss(model(pixels[rows]), targets[rows], None, 2.0)
             optimizer.zero_grad()
@@ -187,7 +194,7 @@ def test_the_exported_graph_answers_the_same_for_any_batch(arch: str, tmp_path: 
 
     module = Normalised(detectors.bare(arch, 3), (0.4,) * 3, (0.25,) * 3).eval()
     with torch.no_grad():
-        _stir(module)
+        _stir(module, 0.01)
     write_onnx(module, 128, 20, tmp_path / "model.onnx")
     engine = onnxruntime.load(tmp_path, "fp32", threads=1)
     pixels = np.random.default_rng(0).integers(0, 256, (3, 3, 128, 128), dtype=np.uint8)
@@ -197,11 +204,11 @@ def test_the_exported_graph_answers_the_same_for_any_batch(arch: str, tmp_path: 
     assert np.abs(engine.run(pixels[:1]) - expected[:1]).max() < 1e-3
 
 
-def _stir(net: nn.Module) -> None:
+def _stir(net: nn.Module, std: float = 0.03) -> None:
     """Weights of a size that makes the answers differ, unlike those of an untrained head."""
     for name, value in net.named_parameters():
         if "head" in name and value.ndim == 4:
-            nn.init.normal_(value, std=0.03)
+            nn.init.normal_(value, std=std)
 
 
 def _linear(said: Tensor, anchors: Tensor) -> Tensor:

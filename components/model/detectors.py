@@ -8,9 +8,10 @@ behind their heads. Those that answer in two steps (Faster R-CNN) cannot be one 
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
+
+Triple = tuple[float, float, float]
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -22,6 +23,8 @@ STAGED = ("resnet", "resnext", "wide_resnet")  # backbones with layer1 to layer4
 FEATURED = ("mobilenet", "efficientnet", "convnext", "vgg")  # backbones whose maps are in `features`
 WHOLE = ("fcos_resnet50_fpn", "retinanet_resnet50_fpn", "retinanet_resnet50_fpn_v2", "ssdlite320_mobilenet_v3_large")
 TWO_STEPS = ("fasterrcnn_", "maskrcnn_", "keypointrcnn_")
+HALF = (0.5, 0.5, 0.5)
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)  # of ImageNet
 INSTEAD = "retinanet_resnet50_fpn_v2 or fcos_resnet50_fpn"
 
 
@@ -69,8 +72,17 @@ def completed(arch: str, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return fresh | {name: each for name, each in named.items() if name in fresh}
 
 
+def made_for(arch: str) -> tuple[int, Triple, Triple] | None:
+    """Side in px, and mean and deviation of RGB in 0..1, that the pretrained weights expect."""
+    from components.model import classifiers
+
+    if arch in WHOLE:
+        return (320, HALF, HALF) if arch.startswith("ssd") else (800, MEAN, STD)
+    return classifiers.made_for(arch.removeprefix(PREFIX))
+
+
 def _check(arch: str) -> None:
-    from components.model.zoo import ZooError
+    from components.model.zoo import ZooError, unknown
 
     if arch.startswith(TWO_STEPS):
         raise ZooError(
@@ -79,11 +91,7 @@ def _check(arch: str) -> None:
         )
     known = names()
     if arch not in known:
-        near = difflib.get_close_matches(arch, known, n=5, cutoff=0.4)
-        raise ZooError(
-            f"No detector is called {arch!r}; near names are {', '.join(near) or 'none'}. `train.arch` takes "
-            f"{PREFIX}<backbone>, such as fcos_resnet18 or fcos_mobilenet_v3_large, or {', '.join(WHOLE)}."
-        )
+        raise unknown("detector", arch, known)
 
 
 def _light(arch: str, classes: int) -> nn.Module:
@@ -128,10 +136,14 @@ def _frozen(sides: list[list[list[float]]]) -> tuple[tuple[tuple[float, float], 
 
 
 def _expect_little(net: nn.Module) -> None:
-    """SSDlite was made for a softmax with a background class; a sigmoid has to start from rare objects."""
+    """SSDlite was made for a softmax with a background class, where a sigmoid has to start from rare objects; and for
+    trainings of weeks, where its running statistics may follow more slowly."""
     from torch import nn
 
     from components.model.detector_nets import RARE
 
     for layer in class_layers(net):
         nn.init.constant_(layer.bias, RARE)  # type: ignore[arg-type]
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = 0.1
