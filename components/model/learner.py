@@ -98,6 +98,7 @@ class Learner:
             f"val/{self._task.selection}": val[self._task.selection],
             "lr": rates[-1],
             "images_per_s": self.images / seconds,
+            "seconds": seconds,
         }
 
     def learn(

@@ -21,6 +21,7 @@ from components.report import Report, Silent
 from components.tasks import ClassRow, Task
 from components.workspace import replace_folder
 
+TIMES = ("images_per_s", "seconds")  # of an epoch; metrics.json is the same for the same training
 SUFFERS = 0.15  # below the mean of all classes in the task's class metric
 MOST_NAMED = 5
 EXAMPLES = 16  # images on the contact sheet
@@ -59,7 +60,7 @@ def train(
 
 def _metrics(fitted: Fitted) -> dict[str, float]:
     best = fitted.history[fitted.best]
-    same_every_time = {name: value for name, value in best.items() if name != "images_per_s"}
+    same_every_time = {name: value for name, value in best.items() if name not in TIMES}
     return {**same_every_time, "best_epoch": fitted.best + 1.0, "epochs": float(len(fitted.history))}
 
 
