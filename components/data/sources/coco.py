@@ -150,7 +150,7 @@ class _List:
     def _said(self, row: Row, path: Path, rows: Sequence[tuple[int, Row]]) -> Annotation:
         size = _declared(row) or known_size(path)
         things = [self._thing(place, each, size) for place, each in rows]
-        judged = [(label, thing) for label, thing in things if not is_ignored(label)]
+        judged = [(label, thing) for label, thing in things if not thing or not is_ignored(label)]
         only_named = any(thing is None for _, thing in judged)
         drawn_over = size and len(judged) < len(things) and all(thing and thing.mask for _, thing in things)
         return Annotation(
