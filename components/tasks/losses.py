@@ -80,7 +80,8 @@ def iou(outputs: Tensor, targets: Tensor, weights: Tensor | None, params: TrainP
 
 def dice_cross_entropy(outputs: Tensor, targets: Tensor, weights: Tensor | None, params: TrainParams) -> Tensor:
     """The sum of both: cross-entropy learns fast, Dice minds the small classes (Isensee et al. 2021)."""
-    return dice(outputs, targets, weights, params) + cross_entropy(outputs, targets, weights, params)
+    enlarged = _resized(outputs, targets)
+    return dice(enlarged, targets, weights, params) + cross_entropy(enlarged, targets, weights, params)
 
 
 def _softened(wanted: Tensor, smoothing: float) -> Tensor:
@@ -113,13 +114,13 @@ def _counts_as(targets: Tensor, judged: Tensor, weights: Tensor | None) -> Tenso
 def _overlaps(outputs: Tensor, targets: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """(C,) each, in judged pixels: the probability put on the truth, all probability, and how many there are."""
     probabilities = _resized(outputs, targets).softmax(dim=1)
-    judged = targets != IGNORED
-    places = targets.long().masked_fill(~judged, 0)
-    hits = probabilities.gather(1, places[:, None])[:, 0][judged]
-    zeros = probabilities.new_zeros(outputs.shape[1])
-    both = zeros.index_add(0, places[judged], hits)
-    there = zeros.index_add(0, places[judged], hits.detach().new_ones(hits.shape))
-    answered = (probabilities * judged[:, None]).sum(dim=(0, 2, 3))
+    judged = (targets != IGNORED).to(probabilities.dtype)
+    places = targets.long() * (targets != IGNORED)
+    hits = probabilities.gather(1, places[:, None])[:, 0] * judged
+    zeros = probabilities.new_zeros(outputs.shape[:2])  # image by image: sums of millions of pixels would be rounded
+    both = zeros.scatter_add(1, places.flatten(1), hits.flatten(1)).sum(dim=0)
+    there = zeros.scatter_add(1, places.flatten(1), judged.flatten(1)).sum(dim=0)
+    answered = (probabilities.flatten(2) @ judged.flatten(1)[:, :, None]).sum(dim=(0, 2))
     return both, answered, there
 
 
