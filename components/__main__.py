@@ -8,17 +8,21 @@ all is DVC's to say (`components.versioning`).
 from __future__ import annotations
 
 import errno
+import json
+import os
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from components.launcher.group import is_worker
 from components.params import Params, load_params
-from components.report import Report, Several, Terminal
+from components.report import Report, Several, Silent, Terminal
 from components.settings import Settings, load_settings, quiet_vendors
 from components.workspace import STAGES, Workspace, open_workspace
 
 Summary = Mapping[str, int | float]
+RUN_TRAIN = ("-m", "components", "train")
 Stage = Callable[[Workspace, Params, Settings, Report], Summary]
 
 
@@ -43,11 +47,16 @@ def split(at: Workspace, params: Params, settings: Settings, report: Report) -> 
 def train(at: Workspace, params: Params, settings: Settings, report: Report) -> Summary:
     from components.data.dataset import load_images
     from components.launcher.local import LocalLauncher
+    from components.launcher.torchrun import processes_here, run_in_processes
     from components.model.train import train as run
     from components.tasks import task_named
 
     launcher = LocalLauncher(settings.workers)
     images = load_images(at, params.image, params.ingest, ("train", "val"), launcher, report)
+    if _launches(params):
+        run_in_processes(RUN_TRAIN, processes_here(params.train.processes), settings.machines, settings.meet_at)
+        found: Summary = json.loads((at.model / "metrics.json").read_text(encoding="utf-8"))
+        return found
     task = task_named(params.task)
     return run(images, at.model, at.start, at.checkpoints, params.train, params.image, task, report)
 
@@ -90,15 +99,24 @@ def run_stage(name: str, root: Path) -> str:
     at = open_workspace(root)
     quiet_vendors(at.state)
     settings = load_settings(at)
-    with _reports(settings, name) as report:
-        summary = RUN[name](at, load_params(at.params), settings, report)
+    params = load_params(at.params)
+    with _reports(settings, name, params) as report:
+        summary = RUN[name](at, params, settings, report)
     return f"{name}: {', '.join(_number(key, value) for key, value in summary.items())}"
 
 
+def _launches(params: Params) -> bool:
+    """Whether this process only starts those that train."""
+    return params.train.launcher == "torchrun" and not is_worker()
+
+
 @contextmanager
-def _reports(settings: Settings, stage: str) -> Iterator[Report]:
-    """The terminal, and MLflow when a training run is the parent."""
-    if not settings.parent_run:
+def _reports(settings: Settings, stage: str, params: Params) -> Iterator[Report]:
+    """The terminal, and MLflow when a training run is the parent; of several processes that train, the first tells."""
+    if os.environ.get("RANK", "0") != "0":
+        yield Silent()
+        return
+    if not settings.parent_run or (stage == "train" and _launches(params)):
         yield Terminal()
         return
     from components.registry.tracking import stage_report

@@ -266,6 +266,36 @@ class RetrainParams:
 
 
 @section
+class SynthesizeParams:
+    seed: Count
+    images: AtLeastOne
+    objects: tuple[AtLeastOne, AtLeastOne]
+    classes: tuple[str, ...]
+    size: tuple[Annotated[float, Field(gt=0, le=2)], Annotated[float, Field(gt=0, le=2)]]
+    plane: Literal["none", "standing", "lying"]
+    horizon: tuple[Share, Share]
+    rotate: Annotated[float, Field(ge=0, le=180)]
+    flip: bool
+    colour: Share
+    blur: NotNegative
+    shadow: Share
+    blend: Literal["auto", "alpha", "poisson"]
+    feather: NotNegative
+    max_side: AtLeastOne
+    ratios: Annotated[tuple[Positive, ...], Field(min_length=1)]
+    seeds: AtLeastOne
+    confidence: Annotated[float, Field(gt=0.5, lt=1)]
+
+    @model_validator(mode="after")
+    def low_before_high(self) -> SynthesizeParams:
+        for name in ("objects", "size", "horizon"):
+            low, high = getattr(self, name)
+            if low > high:
+                raise ValueError(f"{name} is [{low:g}, {high:g}]; give the smaller number first")
+        return self
+
+
+@section
 class ScheduleParams:
     timezone: str
     monitoring: str
@@ -290,6 +320,7 @@ class Params:
     monitor: MonitorParams
     alert: AlertParams
     retrain: RetrainParams
+    synthesize: SynthesizeParams
     schedule: ScheduleParams
 
 

@@ -37,6 +37,9 @@ class Settings(BaseSettings):
     mlflow_uri: str = Field(default="", validation_alias="MLFLOW_TRACKING_URI")
     prefect_url: str = Field(default="", validation_alias="PREFECT_API_URL")
     workers: int = Field(default_factory=lambda: os.cpu_count() or 1)
+    # For train.launcher torchrun on several machines, which share the workspace and run the same stage.
+    machines: int = 1
+    meet_at: str = ""  # host:port of one of them
     # MLflow run that a stage reports to; set by the training flow for the processes that it starts
     parent_run: str = ""
 

@@ -30,7 +30,7 @@ FLOORS = (
     {"model"},
     {"engine"},
     {"registry"},
-    {"serving", "monitoring"},
+    {"serving", "monitoring", "synthesis"},
     {"__main__"},
 )
 DOORS = {  # vendor -> where it may be imported

@@ -48,6 +48,7 @@ class ImageSet:
     sizes: list[tuple[int, int]]  # width and height of the upright originals, px
     fit: Literal["stretch", "crop"] = "stretch"  # how the originals became squares
     groups: list[str] = field(default_factory=list)  # near-duplicates have one name; empty: every image is alone
+    kinds: list[str] = field(default_factory=list)  # of the labels: human, auto or synthetic; empty: all human
     data_version: str = ""
 
     def __len__(self) -> int:
@@ -65,6 +66,7 @@ class ImageSet:
             [self.sizes[row] for row in rows],
             self.fit,
             [self.groups[row] for row in rows] if self.groups else [],
+            [self.kinds[row] for row in rows] if self.kinds else [],
             self.data_version,
         )
 
@@ -78,6 +80,7 @@ class _Row:
     row: int
     size: tuple[int, int]
     group: str
+    kind: str
 
 
 @dataclass(frozen=True)
@@ -114,6 +117,7 @@ def load_images(
         [row.size for row in rows],
         image.fit,
         [row.group for row in rows],
+        [row.kind for row in rows],
         tables_version(workspace.manifest, workspace.labels, workspace.splits),
     )
     return everything.of(*splits)
@@ -123,13 +127,14 @@ def _rows(workspace: Workspace) -> list[_Row]:
     manifest = (
         read_table(workspace.manifest, MANIFEST).select(["image_id", "shard", "row", "width", "height"]).to_pydict()
     )
-    labels = read_table(workspace.labels, LABELS).select(["image_id", "label"]).to_pydict()
+    labels = read_table(workspace.labels, LABELS).select(["image_id", "label", "kind"]).to_pydict()
     splits = read_table(workspace.splits, SPLITS).select(["image_id", "split", "group"]).to_pydict()
     label = dict(zip(labels["image_id"], labels["label"], strict=True))
+    kind = dict(zip(labels["image_id"], labels["kind"], strict=True))
     split = dict(zip(splits["image_id"], splits["split"], strict=True))
     group = dict(zip(splits["image_id"], splits["group"], strict=True))
     found = [
-        _Row(name, label[name], split[name], shard, row, (width, height), group[name])
+        _Row(name, label[name], split[name], shard, row, (width, height), group[name], kind[name])
         for name, shard, row, width, height in zip(*manifest.values(), strict=True)
         if name in label and split.get(name) in ORDER
     ]

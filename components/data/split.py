@@ -3,14 +3,15 @@
 In: the tables, and the splits of last time. Out: splits.parquet, written only if the splits suite passes. An image
 keeps its split, and a source's own splits win; a split that a source does not bring (CIFAR-10 has no val) is taken from
 its training images. Near-duplicates stay together: where they are in several splits already, the most protected one
-(test, then val) keeps them and the others are "left_out". New images keep every class's proportions.
+(test, then val) keeps them and the others are "left_out". New images keep every class's proportions. Synthetic images
+only ever train.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -80,7 +81,8 @@ def assign(
 
     `before` are the splits of last time. An image without a label gets no split, but keeps one that it has.
     """
-    members, cut = _members(manifest, labels, before, params, shown)
+    made = pc.equal(manifest["origin"], "synthetic")
+    members, cut = _members(manifest.filter(pc.invert(made)), labels, before, params, shown)
     allowed = _allowed(members)
     for member in members:
         if not member.split and len(allowed[member.source_split]) == 1:
@@ -94,7 +96,27 @@ def assign(
     _share_out_kind("source", new, members, _of(params.fractions, allowed["train"]), params.seed)
     _share_out_kind("assigned", new, members, _of(params.fractions, USED), params.seed)
     _share_out_kind("feedback", new, members, _of(params.feedback_fractions, USED), params.seed)
+    members = sorted([*members, *_made(manifest, made, labels, members, params, shown)], key=lambda each: each.image_id)
     return pa.table({name: [getattr(each, name) for each in members] for name in SPLITS.names}, schema=SPLITS), cut
+
+
+def _made(
+    manifest: pa.Table, made: pa.Array, labels: pa.Table, members: Sequence[Member], params: SplitParams, shown: Shown
+) -> list[Member]:
+    """Synthetic images: to train, or out of use next to a val or test image. They neither join nor part real ones."""
+    label = dict(zip(labels["image_id"].to_pylist(), labels["label"].to_pylist(), strict=True))
+    held = pa.array([each.image_id for each in members if each.split in ("val", "test")], pa.string())
+    labelled = pc.and_(made, pc.is_in(manifest["image_id"], labels["image_id"]))
+    rows = manifest.filter(pc.or_(labelled, pc.is_in(manifest["image_id"], held)))
+    found = groups(rows, replace(params, max_group=max(rows.num_rows, 1))).names
+    near = {name for name, kept in zip(found, pc.is_in(rows["image_id"], held).to_pylist(), strict=True) if kept}
+    told = zip(rows["image_id"].to_pylist(), rows["origin"].to_pylist(), found, strict=True)
+    decided = {True: ("left_out", "leak"), False: ("train", "synthetic")}
+    return [
+        Member(name, shown(label[name]), origin, None, name, *decided[group in near])
+        for name, origin, group in told
+        if origin == "synthetic"
+    ]
 
 
 def _members(

@@ -35,7 +35,7 @@ MANIFEST = pa.schema(
         ("bytes", pa.int64()),
         ("source_path", pa.string()),  # as found, relative to the source; escaped where not UTF-8
         ("source_split", pa.string()),  # train, val or test where the source says so, else null
-        ("origin", pa.string()),  # "source" (ingest) or "feedback" (labelled production image)
+        ("origin", pa.string()),  # "source", "feedback" (labelled production image) or "synthetic" (made)
         ("format", pa.string()),
         ("mode", pa.string()),
         ("width", pa.int32()),  # px, after EXIF orientation
@@ -74,7 +74,7 @@ SPLITS = pa.schema(
         ("image_id", pa.string()),
         ("split", pa.string()),  # train, val, test, or "left_out" (nearly duplicates a test or val image)
         ("group", pa.string()),  # smallest image_id of its near-duplicates
-        ("reason", pa.string()),  # source, assigned, feedback, group or leak
+        ("reason", pa.string()),  # source, assigned, feedback, group, leak or synthetic
     ]
 )
 
