@@ -218,6 +218,22 @@ def retrain(workspace: Folder = HERE) -> None:
     show_lines(run_retraining(place))
 
 
+@app.command(epilog="Example: visionloop synthesize --cutouts ~/cutouts --backgrounds ~/rooms")
+def synthesize(
+    cutouts: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="DIR/<label>/*.png with alpha; else from your own images.")
+    ] = None,
+    backgrounds: Annotated[Path | None, typer.Option(metavar="DIR", help="Images; else your own.")] = None,
+    prove: Annotated[bool, typer.Option("--prove", help="Keep made images only if they help on real ones.")] = False,
+    workspace: Folder = HERE,
+) -> None:
+    """Make training images from cut-out objects, and prove them."""
+    place, _ = opened(workspace)
+    from flows.synthesizing import prove_batch, synthesize_batch
+
+    show_lines(prove_batch(place) if prove else synthesize_batch(place, cutouts, backgrounds))
+
+
 @app.command(epilog="Example: visionloop rollback 3")
 def rollback(
     version: Annotated[int | None, typer.Argument(help="Of a model; without one, that before the champion.")] = None,
