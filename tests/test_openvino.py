@@ -11,6 +11,7 @@ import pytest
 from components.engine import EngineError, load_engine, openvino, run_batches
 from components.engine.precision import calibration_set
 from components.tasks import task_named
+from tests.drawing import SHAPES
 from tests.tiny import shape_images, write_engine, write_model
 
 IMAGES = shape_images().of("val")
@@ -49,7 +50,7 @@ def test_int8_runs_in_int8_and_answers_as_fp32_does(int8: Path, reference: np.nd
     assert (engine.target, engine.precision, engine.provider) == ("openvino", "int8", "CPU")
     assert openvino.executed(engine.compiled).keys() <= {"u8", "i8"}
     assert 0 < np.abs(reference - logits).max() < 0.5
-    assert task_named("classification").agreement(reference, logits).mean() >= 0.97
+    assert task_named("classification").agreement(reference, logits, SHAPES).mean() >= 0.97
 
 
 def test_quantising_says_nothing(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:

@@ -14,6 +14,7 @@ import pytest
 from components.engine import load_engine, run_batches, tensorrt
 from components.params import Precision
 from components.tasks import task_named
+from tests.drawing import SHAPES
 from tests.tiny import shape_images, write_engine
 
 IMAGES = shape_images().of("val")
@@ -74,5 +75,5 @@ def test_an_engine_of_each_precision_answers_as_the_reference_does(tmp_path: Pat
     expected, logits = (run_batches(each, IMAGES.pixels, batch=7) for each in (reference, engine))
     assert engine.precision == precision
     assert np.abs(expected - logits).max() < {"fp32": 1e-3, "fp16": 0.05, "int8": 0.5}[precision]
-    assert task_named("classification").agreement(expected, logits).mean() >= 0.97
+    assert task_named("classification").agreement(expected, logits, SHAPES).mean() >= 0.97
     np.testing.assert_allclose(engine.run(np.tile(IMAGES.pixels, (3, 1, 1, 1)))[-1], logits[-1], atol=1e-3)
