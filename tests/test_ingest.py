@@ -10,11 +10,13 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pytest
 from PIL import Image
 
+from components.data.annotations import LabelError
 from components.data.ingest import CHUNK_FILES, Ingested, IngestError, ingest
 from components.data.shards import ShardReader
 from components.data.sources import Found, open_source
@@ -375,11 +377,149 @@ def test_the_last_verdict_counts_and_saying_it_again_changes_nothing(
     assert digests(workspace) == before
 
 
+# Labels that fit the image, and classes that must stay
+
+
+class Told:
+    """A source that says what it is told to say."""
+
+    def __init__(self, *found: Found) -> None:
+        self.found = found
+
+    def files(self) -> Iterator[Found]:
+        yield from self.found
+
+
+def told(folder: Path, name: str, label: str | None = "cat", **more: Any) -> Found:
+    photos(folder, **{name.replace("/", "__"): picture(sum(name.encode()))})
+    return Found(folder / name, name, label, said_by=f"list.json, {name}", **more)
+
+
+def small_only(label: str, size: tuple[int, int]) -> str:
+    """Takes labels in lower case, of images up to 32 px."""
+    if max(size) > 32:
+        raise LabelError("too_large", f"{size[0]} x {size[1]} px")
+    return label.lower()
+
+
+def take_told(workspace: Workspace, params: IngestParams, *found: Found, **options: Any) -> Ingested:
+    return ingest(Told(*found), workspace, params, LocalLauncher(1), Silent(), NOW, **options)
+
+
+def quarantined(workspace: Workspace) -> dict[str, tuple[object, object]]:
+    return {str(row["path"]): (row["reason"], row["detail"]) for row in rows(workspace.quarantine, QUARANTINE)}
+
+
+def test_a_label_is_stored_as_the_task_wants_it(workspace: Workspace, allowed: IngestParams, tmp_path: Path) -> None:
+    take_told(workspace, allowed, told(tmp_path, "1", "CAT"), check=small_only)
+    assert labels_of(workspace) == {"1": "cat"}
+
+
+def test_a_label_that_cannot_be_of_its_image_is_quarantined_with_file_and_place(
+    workspace: Workspace, allowed: IngestParams, tmp_path: Path
+) -> None:
+    photos(tmp_path, large=large(1))
+    found = Found(tmp_path / "large", "large", "cat", said_by="list.json, images[3] (id 7)")
+    take_told(workspace, allowed, found, told(tmp_path, "1"), check=small_only)
+    assert quarantined(workspace) == {
+        str(tmp_path / "large"): ("too_large", "list.json, images[3] (id 7): 400 x 400 px"),
+    }
+    take_told(workspace, allowed, found, told(tmp_path, "1"))
+    assert set(labels_of(workspace)) == {"large", "1"}
+    take_told(workspace, allowed, found, told(tmp_path, "1"), check=small_only)  # an image that is known has a size too
+    assert list(quarantined(workspace)) == [str(tmp_path / "large")]
+
+
+def test_a_label_made_for_another_size_is_quarantined(
+    workspace: Workspace, allowed: IngestParams, tmp_path: Path
+) -> None:
+    take_told(workspace, allowed, told(tmp_path, "1", size=(32, 32)), told(tmp_path, "2", size=(40, 30)))
+    assert quarantined(workspace) == {
+        str(tmp_path / "2"): (
+            "bad_size",
+            "list.json, 2: made for an image of 40 x 30 px; the image has 32 x 32 px, upright",
+        )
+    }
+
+
+def test_an_objection_of_the_source_is_told_as_it_is(
+    workspace: Workspace, allowed: IngestParams, tmp_path: Path
+) -> None:
+    objection = ("bad_box", "a.xml: line 3, field bndbox: box [1, 1, 1, 2] of 'cat' has no area")
+    bad = told(tmp_path, "1", None, objection=objection, shows=("cat",))
+    assert take_told(workspace, allowed, bad, told(tmp_path, "2")).quarantined == 1
+    assert quarantined(workspace) == {str(tmp_path / "1"): objection}
+
+
+def test_what_is_wrong_with_the_file_is_told_before_what_is_wrong_with_its_label(
+    workspace: Workspace, allowed: IngestParams, tmp_path: Path
+) -> None:
+    photos(tmp_path, broken=b"no image")
+    said = {"objection": ("bad_box", "a.xml: no area")}
+    broken = Found(tmp_path / "broken", "broken", None, **said)
+    gone = Found(tmp_path / "gone", "gone", None, said_by="a.xml", **said)
+    orphan = Found(tmp_path / "a.json#7", "orphan", None, objection=("missing", "a.json, annotations[7]: no image"))
+    take_told(workspace, allowed, broken, gone, orphan)
+    assert {Path(path).name: said for path, said in quarantined(workspace).items()} == {
+        "broken": ("not_image", "starts with b'no image'; expected JPEG, PNG, WEBP, BMP, GIF, TIFF"),
+        "gone": ("missing", "a.xml, path gone: No such file or directory"),
+        "a.json#7": ("missing", "a.json, annotations[7]: no image"),
+    }
+
+
+def test_files_are_called_by_the_place_that_the_user_knows(
+    workspace: Workspace, allowed: IngestParams, tmp_path: Path
+) -> None:
+    take_told(workspace, allowed, told(tmp_path, "1", None, place="photos.zip/cat/1"))
+    assert list(quarantined(workspace)) == ["photos.zip/cat/1"]
+
+
+@pytest.mark.parametrize("shown", [{"shows": ("cat", "emu")}, {}])
+def test_a_class_of_which_no_image_is_left_stops_the_run(
+    workspace: Workspace, allowed: IngestParams, tmp_path: Path, shown: dict[str, tuple[str, ...]]
+) -> None:
+    bad = told(
+        tmp_path, "bad", "emu" if not shown else None, size=(9, 9), objection=("x", "y") if shown else None, **shown
+    )
+    with pytest.raises(
+        IngestError, match=r"No image .* is left of 1 class\(es\): 'emu' \(1 refused\)\. Nothing was added"
+    ):
+        take_told(workspace, allowed, bad, told(tmp_path, "1"))
+    assert not workspace.manifest.exists()
+    assert len(quarantined(workspace)) == 1
+
+
+def test_a_class_that_the_dataset_has_already_is_not_emptied(
+    workspace: Workspace, allowed: IngestParams, tmp_path: Path
+) -> None:
+    take_told(workspace, allowed, told(tmp_path, "1", "emu|cat"), shown=lambda label: tuple(label.split("|")))
+    bad = told(tmp_path, "2", "emu", size=(9, 9))
+    assert take_told(workspace, allowed, bad, shown=lambda label: tuple(label.split("|"))).quarantined == 1
+
+
+def test_pictures_that_were_made_are_known_as_such(workspace: Workspace, allowed: IngestParams, tmp_path: Path) -> None:
+    take_told(workspace, allowed, told(tmp_path, "1", origin="synthetic"), told(tmp_path, "2"))
+    assert {row["source"]: row["kind"] for row in rows(workspace.labels, LABELS)} == {
+        "list.json, 1": "synthetic",
+        "list.json, 2": "human",
+    }
+    assert [row["origin"] for row in rows(workspace.manifest, MANIFEST)] == ["synthetic", "source"]
+
+
+def test_a_long_label_in_conflict_is_told_in_short(
+    workspace: Workspace, allowed: IngestParams, report: ReportInMemory, tmp_path: Path
+) -> None:
+    one = told(tmp_path, "1", "[" + "x" * 500)
+    ingest(Told(one, replace(one, label="other")), workspace, allowed, LocalLauncher(1), report, NOW)
+    assert len(report.lines[0]) < 250
+
+
 # Crashes
 
 CRASHING = """
 import os, pathlib, signal, sys
 from dataclasses import replace
+from components.data.annotations import LabelError
 from components.data.ingest import ingest
 from components.data.sources import open_source
 from components.launcher.local import LocalLauncher

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -27,29 +27,35 @@ class InboxSource:
     root: Path
     read: Read
     cache: Path
-    settled: float = SETTLED
-    clock: Callable[[], float] = time.time
 
     def files(self) -> Iterator[Found]:
         """See `Source`; nothing where no file is complete yet."""
         place = self.cache / f"inbox-{hashlib.sha256(os.fsencode(self.root)).hexdigest()[:12]}"
         tree = Tree.planted(place / self.root.name, printable(str(self.root)))
-        names = self.complete()
+        names = complete_files(self.root)
         for name in names:
             tree.add(name, self.root / name)
         if names:
             yield from tree.files(self.read, None, place)
 
-    def complete(self) -> list[str]:
-        """The names of the complete files, relative to the inbox."""
-        start, now = len(str(self.root)) + 1, self.clock()
-        return [entry.path[start:] for entry in files_below(self.root) if self._is_complete(entry, now)]
 
-    def _is_complete(self, entry: os.DirEntry[str], now: float) -> bool:
-        if entry.name.lower().endswith(HALVES):
-            return False
-        try:
-            found = entry.stat()
-        except OSError:  # went away, or a link to nothing
-            return False
-        return now - max(found.st_mtime, found.st_ctime) >= self.settled
+def complete_files(root: Path) -> dict[str, tuple[int, int]]:
+    """Size and time of the last change (ns) of the complete files, by name relative to `root`."""
+    start, now = len(str(root)) + 1, time.time()
+    found = ((entry.path[start:], _stat(entry)) for entry in files_below(root) if not _is_half(entry.name))
+    return {
+        name: (stat.st_size, stat.st_ctime_ns)
+        for name, stat in found
+        if stat and now - max(stat.st_mtime, stat.st_ctime) >= SETTLED
+    }
+
+
+def _is_half(name: str) -> bool:
+    return name.lower().endswith(HALVES)
+
+
+def _stat(entry: os.DirEntry[str]) -> os.stat_result | None:
+    try:
+        return entry.stat()
+    except OSError:  # went away, or a link to nothing
+        return None

@@ -89,3 +89,9 @@ def _wrong(name: str, parts: list[str]) -> str:
     if any(len(os.fsencode(part)) > LONGEST for part in parts):
         return f"a name of more than {LONGEST} bytes"
     return ""
+
+
+def sweep(cache: Path) -> None:
+    """Remove the copies that archives and inboxes left in `cache`; those of buckets save the next download."""
+    for folder in [*cache.glob("archive-*"), *cache.glob("inbox-*")]:
+        shutil.rmtree(folder, ignore_errors=True)
