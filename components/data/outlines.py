@@ -48,8 +48,8 @@ def drawn(polygons: Sequence[Any], size: Size) -> str:
 
 def repeated(found: Any, size: Size) -> str:
     """Run lengths of COCO's `{"size": [height, width], "counts": text or list}`, in the one form that labels have."""
-    if not isinstance(found, dict) or list(found.get("size", ())) != [size[1], size[0]]:
-        made_for = found.get("size") if isinstance(found, dict) else found
+    made_for = found.get("size") if isinstance(found, dict) else found
+    if made_for != [size[1], size[0]]:
         raise LabelError("bad_mask", f"mask of size {made_for}, expected [height, width] = [{size[1]}, {size[0]}]")
     counts = found.get("counts")
     if isinstance(counts, str):

@@ -75,7 +75,7 @@ def heard(
     path: Path, name: str, said: Annotation | LabelError, read: Read, said_by: str, split: str | None = None
 ) -> Found:
     """`path` with the label that `read` makes of what is `said`, or with the objection to it."""
-    name = printable(name)
+    name, said_by = printable(name), printable(said_by)
     if isinstance(said, LabelError):
         return Found(path, name, None, split, said_by=said_by, objection=_objection(said, said_by))
     try:

@@ -42,7 +42,7 @@ class CocoSource:
         for name in pictures.names if self.whole else ():
             if (path := self.root / name) not in named:
                 unlisted = LabelError("no_label", f"no image of {', '.join(each.name for each in self.lists)}")
-                yield heard(path, name, unlisted, self.read, printable(name))
+                yield heard(path, name, unlisted, self.read, name)
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ class _List:
             for place, row in rows if key not in self._image_ids else ():
                 error = LabelError("missing", f"field image_id: no image has the id {key}")
                 where = f"annotations[{place}] (id {row.get('id')})"
-                yield heard(self._nowhere(where), where, error, self.read, f"{printable(self.path.name)}, {where}")
+                yield heard(self._nowhere(where), where, error, self.read, f"{self.path.name}, {where}")
 
     @cached_property
     def _rows(self) -> dict[str, list[Row]]:
@@ -117,7 +117,7 @@ class _List:
             said = self._said(row, path, rows)
         except LabelError as error:
             said = error
-        said_by = f"{printable(self.path.name)}, {where}"
+        said_by = f"{self.path.name}, {where}"
         inside = path is not None and path.is_relative_to(self.pictures.root)
         name = str(path.relative_to(self.pictures.root)) if path and inside else str(row.get("file_name") or where)
         found = heard(path or self._nowhere(where), name, said, self.read, said_by, self._split_of(row, path))

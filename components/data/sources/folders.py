@@ -75,4 +75,4 @@ class FolderSource:
         parents = [parent for parent in Path(folder.path).parents if parent.is_relative_to(self.root)]
         for file in files_below(Path(folder.path), seen=parents):
             name = printable(file.path[len(str(self.root)) + 1 :])
-            yield heard(Path(file.path), name, said, self.read, f"{printable(self.root.name)}/{name}", split)
+            yield heard(Path(file.path), name, said, self.read, f"{self.root.name}/{name}", split)

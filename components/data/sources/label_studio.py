@@ -49,14 +49,14 @@ class LabelStudioSource:
             path = _picture(name, pictures) or Path(f"{self.path}#{printable(name)}")
             rows = _standing(task)
         except LabelError as error:
-            yield heard(path, name, error, self.read, printable(where))
+            yield heard(path, name, error, self.read, where)
             return
         split = SPLITS.get(str(task["data"].get("split") or "").lower())
         if path.is_relative_to(self.root):
             name = str(path.relative_to(self.root))
             split = split or split_in(path.relative_to(self.root).parts[:-1])
         for row in rows:
-            said_by = printable(f"{where}, annotation {row.get('id')}")
+            said_by = f"{where}, annotation {row.get('id')}"
             yield heard(path, name, _said(row, path), self.read, said_by, split)
 
 
@@ -107,9 +107,10 @@ def _said(row: Row, path: Path) -> Annotation | LabelError:
 
 
 def _size(results: Sequence[Row]) -> Size | None:
-    sizes = {(row.get("original_width"), row.get("original_height")) for row in results} - {(None, None)}
+    sides = [(row.get("original_width"), row.get("original_height")) for row in results]
+    sizes = {pair for pair in sides if all(type(side) is int and side > 0 for side in pair)}
     width, height = sizes.pop() if len(sizes) == 1 else (None, None)
-    return (width, height) if isinstance(width, int) and isinstance(height, int) else None
+    return (width, height) if width and height else None
 
 
 def _result(place: int, row: Row, size: Size | None) -> list[tuple[str, Thing | None]]:
@@ -118,17 +119,25 @@ def _result(place: int, row: Row, size: Size | None) -> list[tuple[str, Thing | 
         return []
     try:
         if kind == "choices":
-            return [(clean_label(str(label)), None) for label in value.get("choices", [])]
+            return [(label, None) for label in _names(value, kind)]
         if kind not in PLACED:
             raise LabelError("bad_label", f"field type: found {kind!r}, expected choices, {', '.join(PLACED)}")
         if size is None:
             raise LabelError("no_size", "field original_width: missing; expected the size of the picture in px")
-        labels = [clean_label(str(label)) for label in value.get(kind, [])]
-        if len(labels) != 1 or not labels[0]:
+        labels = _names(value, kind)
+        if len(labels) != 1:
             raise LabelError("bad_label", f"field {kind}: found {labels}, expected one label")
         return [(labels[0], checked_thing(_thing(kind, labels[0], value, size), size))]
     except LabelError as error:
         raise LabelError(error.code, f"result {row.get('id', place)}, {error.detail}") from None
+
+
+def _names(value: Row, kind: str) -> list[str]:
+    found = value.get(kind)
+    names = [clean_label(each) if isinstance(each, str) else "" for each in found] if isinstance(found, list) else [""]
+    if not all(names):
+        raise LabelError("bad_label", f"field {kind}: found {str(found)[:60]}, expected a list of labels")
+    return names
 
 
 def _thing(kind: str, label: str, value: Row, size: Size) -> Thing:

@@ -41,7 +41,7 @@ class MaskSource:
             yield self._found(stem, name, masks.get(stem))
         for stem in sorted(masks.keys() - pictures.keys()):
             error = LabelError("missing", "there is no picture of this name")
-            path, said_by = Path(f"{self.root / masks[stem]}#picture"), printable(f"{self.root.name}/{masks[stem]}")
+            path, said_by = Path(f"{self.root / masks[stem]}#picture"), f"{self.root.name}/{masks[stem]}"
             yield heard(path, f"picture of {masks[stem]}", error, self.read, said_by)
 
     @cached_property
@@ -74,7 +74,7 @@ class MaskSource:
         except LabelError as error:
             said = error
         split = self._splits.get(PurePath(stem).name) or split_in(Path(name).parts[:-1])
-        return heard(self.root / name, name, said, self.read, printable(f"{self.root.name}/{mask or name}"), split)
+        return heard(self.root / name, name, said, self.read, f"{self.root.name}/{mask or name}", split)
 
 
 def said_in(path: Path, classes: ClassNames) -> Annotation:

@@ -50,7 +50,7 @@ class VocSource:
         for name in self._pictures.names:
             if (path := self.root / name) not in named:
                 error = LabelError("no_label", "no .xml file describes it")
-                yield heard(path, name, error, self.read, printable(name))
+                yield heard(path, name, error, self.read, name)
 
     @cached_property
     def _pictures(self) -> Pictures:
@@ -74,7 +74,7 @@ class VocSource:
             path = path or self._picture("", stem, folder, split)
         shown = str(path.relative_to(self.root)) if path else f"{stem}.*"
         path = path or Path(f"{self.root / name}#picture")  # exists nowhere
-        return heard(path, shown, said, self.read, printable(f"{self.root.name}/{name}"), split)
+        return heard(path, shown, said, self.read, f"{self.root.name}/{name}", split)
 
     def _picture(self, filename: str, stem: str, folder: str, split: str | None) -> Path | None:
         """By the name in the file, which may lack its suffix, else by the name of the file."""

@@ -43,7 +43,7 @@ class YoloSource:
         for name in sorted(texts - used):
             if LABELS in name.split("/")[:-1]:
                 error = LabelError("missing", "there is no picture of this name")
-                path, said_by = Path(f"{self.root / name}#picture"), printable(f"{self.root.name}/{name}")
+                path, said_by = Path(f"{self.root / name}#picture"), f"{self.root.name}/{name}"
                 yield heard(path, f"picture of {name}", error, self.read, said_by)
 
     @cached_property
@@ -72,7 +72,7 @@ class YoloSource:
             said = error
         parents = [name, *map(str, Path(name).parents)]
         split = next((self._splits[each] for each in parents if each in self._splits), None)
-        said_by = printable(f"{self.root.name}/{labels or name}")
+        said_by = f"{self.root.name}/{labels or name}"
         return heard(path, name, said, self.read, said_by, split or split_in(Path(name).parts[:-1]))
 
 
