@@ -107,37 +107,34 @@ class _List:
         return split_in_stem(self.path.stem) or split_in(self.path.parts[len(self.pictures.root.parts) : -1])
 
     def _image(self, place: int, row: Row) -> Found:
-        where, path = f"images[{place}] (id {row.get('id')})", None
+        where, picture = f"images[{place}] (id {row.get('id')})", None
         rows = self._of_image.get(str(row.get("id")), ())
         said: Annotation | LabelError
         try:
             name = field(row, "file_name", _text, "the name of a picture")
-            path = self._picture(name)
+            picture = self._picture(name)
             self._refuse_double(row, name)
-            said = self._said(row, path, rows)
+            said = self._said(row, picture, rows)
         except LabelError as error:
             said = error
-        said_by = f"{self.path.name}, {where}"
-        inside = path is not None and path.is_relative_to(self.pictures.root)
-        name = str(path.relative_to(self.pictures.root)) if path and inside else str(row.get("file_name") or where)
-        found = heard(path or self._nowhere(where), name, said, self.read, said_by, self._split_of(row, path))
+        called = str(row.get("file_name") or where)
+        inside = picture.relative_to(self.pictures.root) if picture else None
+        split = (
+            SPLITS.get(str(row.get("split")).lower()) or self._split or split_in(inside.parts[:-1] if inside else ())
+        )
+        path, name = picture or self._nowhere(called), str(inside or called)
+        found = heard(path, name, said, self.read, f"{self.path.name}, {where}", split)
         shows = {self._classes.get(str(each.get("category_id")), "") for _, each in rows}
         return replace(found, shows=tuple(sorted(name for name in shows if name and not is_ignored(name))))
 
-    def _picture(self, name: str) -> Path:
+    def _picture(self, name: str) -> Path | None:
         inside = self.path.parent.is_relative_to(self.pictures.root)
         near = str(self.path.parent.relative_to(self.pictures.root)) if inside else ""
-        return self.pictures.find(name, near.removeprefix("."), self._split) or self._nowhere(name)
+        return self.pictures.find(name, near, self._split)
 
     def _nowhere(self, name: str) -> Path:
         """A path that does not exist, one for each name."""
         return Path(f"{self.path}#{printable(name)}")
-
-    def _split_of(self, row: Row, path: Path | None) -> str | None:
-        said = str(row.get("split") or "").lower()
-        inside = path is not None and path.is_relative_to(self.pictures.root)
-        folders = path.parts[len(self.pictures.root.parts) : -1] if path and inside else ()
-        return SPLITS.get(said) or self._split or split_in(folders)
 
     def _refuse_double(self, row: Row, name: str) -> None:
         if row.get("id") is None:
@@ -147,8 +144,8 @@ class _List:
         if self._names[name] > 1:
             raise LabelError("duplicate_id", f"field file_name: {name} is listed several times")
 
-    def _said(self, row: Row, path: Path, rows: Sequence[tuple[int, Row]]) -> Annotation:
-        size = _declared(row) or known_size(path)
+    def _said(self, row: Row, picture: Path | None, rows: Sequence[tuple[int, Row]]) -> Annotation:
+        size = _declared(row) or (known_size(picture) if picture else None)
         things = [self._thing(place, each, size) for place, each in rows]
         judged = [(label, thing) for label, thing in things if not thing or not is_ignored(label)]
         only_named = any(thing is None for _, thing in judged)
