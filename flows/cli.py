@@ -13,16 +13,15 @@ from datetime import UTC, datetime
 from functools import partial
 from getpass import getuser
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 from typer.core import TyperGroup
 
-from components.workspace import STAGES, TaskName, Workspace, create_workspace, open_workspace
+from components.workspace import STAGES, TaskName, create_workspace
+from flows import workbench
+from flows.opening import HERE, Folder, opened
 from flows.show import on_terminal, show_finding, show_lines, show_subjects, show_table
-
-if TYPE_CHECKING:
-    from components.settings import Settings
 
 
 class Commands(TyperGroup):
@@ -61,8 +60,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Example: visionloop ingest ~/photos && visionloop run && visionloop predict photo.jpg",
 )
-HERE = Path()
-Folder = Annotated[Path, typer.Option("--workspace", metavar="DIR", help="Folder of params.yaml, dvc.yaml and data/.")]
 Debug = Annotated[bool, typer.Option("--debug", envvar="VISIONLOOP_DEBUG", help="Show where an error arose.")]
 BenchPart = Literal["engine", "scan", "drift", "promotion"]
 Port = Annotated[int | None, typer.Option(metavar="N", help="Port of the prediction service on 127.0.0.1.")]
@@ -104,14 +101,31 @@ def init(
 
 @app.command(epilog="Example: visionloop ingest ~/photos   (~/photos/<label>/*.jpg)")
 def ingest(
-    path: Annotated[Path, typer.Argument(help="A folder with one folder a label, or a CSV of path,label[,split].")],
+    path: Annotated[
+        str,
+        typer.Argument(help="Folder, table, COCO, VOC, YOLO or Label Studio files, .zip, .tar, s3://bucket/prefix."),
+    ],
+    layout: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            metavar="F",
+            help="folder, table, coco, voc, yolo, masks, labelstudio, inbox; else recognised.",
+        ),
+    ] = None,
+    watch: Annotated[bool, typer.Option("--watch", help="Of an inbox: go on until Ctrl-C.")] = False,
     workspace: Folder = HERE,
 ) -> None:
-    """Add images to the dataset; those already known add nothing."""
+    """Add images to the dataset; known ones add nothing."""
     place, _ = opened(workspace)
+    if watch:
+        from flows.watching import watch_inbox
+
+        show_lines(watch_inbox(place, Path(path)))
+        return
     from flows.ingesting import ingest_source
 
-    typer.echo(ingest_source(place, path))
+    typer.echo(ingest_source(place, path, format=layout))
 
 
 @app.command(epilog="Example: visionloop run")
@@ -218,22 +232,6 @@ def retrain(workspace: Folder = HERE) -> None:
     show_lines(run_retraining(place))
 
 
-@app.command(epilog="Example: visionloop synthesize --cutouts ~/cutouts --backgrounds ~/rooms")
-def synthesize(
-    cutouts: Annotated[
-        Path | None, typer.Option(metavar="DIR", help="DIR/<label>/*.png with alpha; else from your own images.")
-    ] = None,
-    backgrounds: Annotated[Path | None, typer.Option(metavar="DIR", help="Images; else your own.")] = None,
-    prove: Annotated[bool, typer.Option("--prove", help="Keep made images only if they help on real ones.")] = False,
-    workspace: Folder = HERE,
-) -> None:
-    """Make training images from cut-out objects, and prove them."""
-    place, _ = opened(workspace)
-    from flows.synthesizing import prove_batch, synthesize_batch
-
-    show_lines(prove_batch(place) if prove else synthesize_batch(place, cutouts, backgrounds))
-
-
 @app.command(epilog="Example: visionloop rollback 3")
 def rollback(
     version: Annotated[int | None, typer.Argument(help="Of a model; without one, that before the champion.")] = None,
@@ -293,13 +291,13 @@ def doctor(workspace: Folder = HERE) -> None:
     raise typer.Exit(1 if broken else 0)
 
 
-def opened(folder: Path) -> tuple[Workspace, Settings]:
-    """The workspace in `folder` and its settings; every vendor is quiet from here on."""
-    from components.settings import load_settings, quiet_vendors
-
-    workspace = open_workspace(folder)
-    quiet_vendors(workspace.state)
-    return workspace, load_settings(workspace)
+compare = app.command(epilog="Example: visionloop compare resnet18 convnext_tiny --epochs 5")(workbench.compare)
+tune = app.command(epilog="Example: visionloop tune --trials 30 --over lr=1e-4:1e-2:log")(workbench.tune)
+lr_find = app.command("lr-find", epilog="Example: visionloop lr-find --write")(workbench.lr_find)
+synthesize = app.command(epilog="Example: visionloop synthesize --prove")(workbench.synthesize)
+export_dataset = app.command("export-dataset", epilog="Example: visionloop export-dataset --format coco OUT")(
+    workbench.export_dataset
+)
 
 
 def main() -> None:

@@ -16,11 +16,11 @@ from typer.testing import CliRunner
 
 from components.versioning import StageFailed
 from components.workspace import STAGES, Workspace, open_workspace
-from flows import cli
+from flows import cli, opening
 from tests.bundles import promote, tiny_bundle
 
 VISIONLOOP = Path(sys.executable).with_name("visionloop")
-COMMANDS = {command.callback.__name__: command for command in cli.app.registered_commands}
+COMMANDS = {command.name or command.callback.__name__: command for command in cli.app.registered_commands}
 
 
 def call(*words: object):
@@ -52,6 +52,7 @@ def test_all_commands_of_the_product_are_there():
     assert list(COMMANDS) == [
         *("demo", "init", "ingest", "run", "up", "predict", "stage", "serve", "bench"),
         *("monitor", "retrain", "rollback", "status", "explain", "doctor"),
+        *("compare", "tune", "lr-find", "synthesize", "export-dataset"),
     ]
 
 
@@ -100,7 +101,8 @@ def test_status_without_a_terminal_is_one_plain_line_a_subject(workspace):
 
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"demo", "init"}))
 def test_a_folder_that_is_no_workspace_is_one_message_for_every_command(name, tmp_path):
-    arguments = {"ingest": ["photos"], "predict": ["a.jpg"], "stage": ["train"], "explain": ["1"]}.get(name, [])
+    needed = {"ingest": ["photos"], "predict": ["a.jpg"], "stage": ["train"], "explain": ["1"], "compare": ["resnet18"]}
+    arguments = (needed | {"export-dataset": ["out", "--format", "coco"]}).get(name, [])
     refused = call("--workspace", tmp_path, name, *arguments)
     assert refused.exit_code == 1
     assert refused.stderr.startswith("visionloop: ")
@@ -118,7 +120,7 @@ def fail_with(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(_: Path) -> Workspace:
         raise error
 
-    monkeypatch.setattr(cli, "open_workspace", fail)
+    monkeypatch.setattr(opening, "open_workspace", fail)
 
 
 @pytest.mark.parametrize(
