@@ -272,3 +272,16 @@ def test_a_mosaic_shows_objects_of_several_images():
     assert each.max() >= 3
     assert each.float().mean() > 1.2
     assert after.shape[1] == each.max()
+
+
+@pytest.mark.parametrize("changes", [{"flip": True, "flip_vertical": True}, {"crop": 0.3, "flip": True}], ids=str)
+def test_crops_and_flips_alone_are_the_same_moves_in_bytes(changes: dict[str, float]):
+    """As those of the way that can also turn, which a turn by a hair takes."""
+    smooth = torch.nn.functional.avg_pool2d(batch(50, 32).float(), 5, 1, 2).byte()
+    targets = torch.zeros(50, 1, 7)
+    targets[:, 0] = torch.tensor([0.2, 0.3, 0.7, 0.8, 1, 0, 1])
+    quick, some = for_training(smooth, targets, "boxes", replace(OFF, **changes), seeded(50))
+    slow, same = for_training(smooth, targets, "boxes", replace(OFF, rotate=1e-4, **changes), seeded(50))
+    inside = (slice(None), slice(None), slice(3, -3), slice(3, -3))  # beyond the edges only the slow way looks
+    assert (quick[inside] - slow[inside]).abs().max() < 1.01
+    assert torch.allclose(some, same, atol=1e-4)

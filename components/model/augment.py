@@ -31,10 +31,10 @@ def for_training(
     `targets` by `kind`: "classes" stay as they are; "boxes" (N, K, 7) are moved, clipped, and dropped (class -1) where
     too little stays, and a mosaic changes K; "pixels" uint8 (N, S, S) are moved, 255 where nothing came in.
     """
-    varied = by_policy(images, params.policy, chance).float()
+    varied = by_policy(images, params.policy, chance)
     varied, targets = composed(varied, targets, kind, params.mosaic, chance)
     varied, targets = moved(varied, targets, kind, params, chance)
-    varied = blurred(recoloured(varied, params, chance), params.blur, chance)
+    varied = blurred(recoloured(varied.float(), params, chance), params.blur, chance)
     return erased(varied, params.erase, chance), targets
 
 

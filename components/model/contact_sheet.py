@@ -1,6 +1,6 @@
 """What training really sees: a sheet of augmented images with their labels, boxes or areas.
 
-In: images and targets as `Learner.examples` gives them. Out: a PNG. One look at it shows an augmentation that goes too
+In: images and targets as `Batches.examples` gives them. Out: a PNG. One look at it shows an augmentation that goes too
 far, or boxes that did not follow their image.
 """
 

@@ -57,7 +57,7 @@ def fit(
         learner, card = new_learner(images, start, params, image, task, report, group)
         saved = Checkpoints(checkpoints, _digest(images, start, card, params, learner, group))
         history = _resume(learner, saved, report)
-        seen = _Progress((params.epochs - len(history)) * learner.images, report)
+        seen = _Progress((params.epochs - len(history)) * learner.batches.images, report)
         while not _finished(history, params, task):
             history.append(learner.epoch(len(history), seen))
             if best_of(history, task) == len(history) - 1:

@@ -7,9 +7,8 @@ each takes its share of every batch. Files, reports and when to stop are left to
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,18 +16,15 @@ from numpy.typing import NDArray
 
 from components.data.dataset import ImageSet
 from components.launcher.group import ALONE, Group
-from components.model.augment import for_training
-from components.model.chance import Chance
+from components.model.batches import Batch, Batches
 from components.model.device import autocast, best_device, fast_precision, outputs_of
 from components.model.layer_rates import depths_in, stage_at, thaw
-from components.model.mixing import mixed
 from components.model.optimise import Average, optimizer_for, rate, set_rate
-from components.model.sampling import Sampler
 from components.params import TrainParams
-from components.tasks import USUAL, ClassRow, Outputs, Targets, Task
+from components.tasks import USUAL, ClassRow, Outputs, Task
 
 if TYPE_CHECKING:
-    from torch import Generator, Tensor, nn
+    from torch import Tensor, nn
 
     from components.model.nets import Normalised
 
@@ -69,9 +65,7 @@ class Learner:
             self.device
         )
         self._best: dict[str, Tensor] = {}
-        self._sampler = Sampler([task.shown(label) for label in self._train.labels], params.sampler)
-        self.images = len(self._sampler)  # an epoch
-        self._steps = math.ceil(self.images / (params.batch_size * params.accumulate))
+        self.batches = Batches(self._train, self._targets, classes, params, task, self.device, group)
         self._check_batches()
 
     def epoch(self, number: int, seen: Callable[[int], None]) -> Epoch:
@@ -79,9 +73,9 @@ class Learner:
         began = time.monotonic()
         blocks, of_body = stage_at(number + 1, self._params)
         thaw(self._model.net, self._depths, blocks)
-        steps = self._steps * self._params.epochs
-        first = number * self._steps
-        rates = [rate(first + step, steps, self._steps, self._params) for step in range(self._steps)]
+        steps = self.batches.steps * self._params.epochs
+        first = number * self.batches.steps
+        rates = [rate(first + step, steps, self.batches.steps, self._params) for step in range(self.batches.steps)]
         losses = self.learn(rates, of_body, self._params.seed * 1_000_003 + number, first, seen)
         seconds = time.monotonic() - began
         outputs = self.answers()
@@ -92,12 +86,12 @@ class Learner:
             )
         val = self._task.metrics(outputs, self._wanted, self._classes, USUAL)
         return {
-            "train/loss": float(np.average(losses, weights=self._sizes())),
+            "train/loss": float(np.average(losses, weights=self.batches.sizes())),
             "val/loss": val["loss"],
             f"val/{self._task.primary}": val[self._task.primary],
             f"val/{self._task.selection}": val[self._task.selection],
             "lr": rates[-1],
-            "images_per_s": self.images / seconds,
+            "images_per_s": self.batches.images / seconds,
             "seconds": seconds,
         }
 
@@ -111,16 +105,15 @@ class Learner:
         import torch
 
         torch.manual_seed(seed + 1_000_000_007 * self._group.rank)  # for nets with dropout
-        generator = torch.Generator().manual_seed(seed)
         net = self._group.wrapped(self._model)
-        batches = self._sampler.rows(generator).tensor_split(self._steps)  # of nearly one size
+        steps, feed = self.batches.epoch(seed, len(rates))
         losses = []
-        for step, (head, rows) in enumerate(zip(rates, batches, strict=False), first):
+        for step, (head, sizes) in enumerate(zip(rates, steps, strict=False), first):
             set_rate(self._optimizer, head, of_body)
-            losses.append(self._step(net, rows, generator))
+            losses.append(self._step(net, sizes, feed))
             if self._average:
                 self._average.update(self._model, step)
-            seen(len(rows))
+            seen(sum(sizes))
         for model in [self._model, *([self._average.model] if self._average else [])]:
             self._group.same(model.buffers())  # each process has running statistics of its own images
         mine = torch.stack(losses).double().cpu().numpy()
@@ -185,67 +178,35 @@ class Learner:
         groups = self._optimizer.state_dict()["param_groups"]
         self._optimizer.load_state_dict({"state": state, "param_groups": groups})
 
-    def examples(self, most: int) -> tuple[NDArray[np.uint8], Targets]:
-        """At most `most` images (N, 3, S, S) as an epoch sees them, and their targets."""
-        import torch
-
-        generator = torch.Generator().manual_seed(self._params.seed)
-        rows = self._sampler.rows(generator)[:most].numpy()
-        images, targets = self._varied(rows, Chance(generator, len(rows)))
-        return images.round().clamp(0, 255).byte().cpu().numpy(), targets.cpu().numpy()
-
     def _check_batches(self) -> None:
-        smallest = min(self._sizes()) // self._params.accumulate
+        smallest = min(self.batches.sizes()) // self._params.accumulate
         if smallest < self._group.size:
             raise TrainError(
                 f"A batch of {smallest} image(s) cannot be shared by {self._group.size} processes. Raise "
                 "`train.batch_size`, or lower `train.processes`."
             )
 
-    def _sizes(self) -> list[int]:
-        """Images in each step of an epoch."""
-        return [len(part) for part in np.array_split(np.empty(self.images), self._steps)]
-
-    def _step(self, net: nn.Module, rows: Tensor, generator: Generator) -> Tensor:
-        """Move the weights once, by the images `rows`; return this process's part of their mean loss."""
+    def _step(self, net: nn.Module, sizes: Sequence[int], feed: Iterator[Batch]) -> Tensor:
+        """Move the weights once, by the next batches of `feed`; return this process's part of their mean loss."""
         import torch
         from torch.nn.utils import clip_grad_norm_
 
         self._optimizer.zero_grad(set_to_none=True)
-        batches = rows.tensor_split(math.ceil(len(rows) / self._params.batch_size))
         losses = []
-        for place, batch in enumerate(batches, 1):
-            with self._group.waiting(net, place < len(batches)):
-                mine = self._group.share(len(batch))
-                loss = self._loss(net, batch, mine, generator) * ((mine.stop - mine.start) / len(rows))
-                (loss * self._group.size).backward()
+        for left, (images, targets) in zip(range(len(sizes) - 1, -1, -1), feed, strict=False):
+            with self._group.waiting(net, left > 0):
+                loss = self._loss(net, images, targets) * (len(images) / sum(sizes))
+                (loss * self._group.size).backward()  # type: ignore[no-untyped-call]
             losses.append(loss.detach())
         if self._params.clip_norm:
             clip_grad_norm_(self._model.parameters(), self._params.clip_norm, foreach=True)
         self._optimizer.step()
         return torch.stack(losses).sum()
 
-    def _loss(self, net: nn.Module, batch: Tensor, mine: slice, generator: Generator) -> Tensor:
-        """Mean loss of those rows of `batch` that are `mine`."""
-        import torch
-
-        images, targets = self._varied(batch[mine].numpy(), Chance(generator, len(batch), mine))
-        images = images.contiguous(memory_format=torch.channels_last)
+    def _loss(self, net: nn.Module, images: Tensor, targets: Tensor) -> Tensor:
         with autocast(self.precision, self.device):
             outputs = net(images).float()
         return self._task.loss(outputs, targets, self._weights, self._params)
-
-    def _varied(self, rows: NDArray[np.int64], chance: Chance) -> tuple[Tensor, Tensor]:
-        """Images and targets of `rows` as training sees them."""
-        import torch
-
-        images = torch.from_numpy(self._train.pixels[rows]).to(self.device)
-        targets = torch.from_numpy(self._targets[rows]).to(self.device)
-        augment, kind = self._params.augment, self._task.target_kind
-        images, targets = for_training(images, targets, kind, augment, chance)
-        if kind == "classes":
-            return mixed(images, targets, len(self._classes), augment, chance)
-        return images, targets
 
 
 def class_weights(counts: NDArray[np.int64], images: int, params: TrainParams) -> Tensor:

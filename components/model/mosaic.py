@@ -35,6 +35,7 @@ def composed(images: Tensor, targets: Tensor, kind: TargetKind, share: float, ch
     rows = (hit < share).nonzero()[:, 0]
     if not len(rows):
         return images, targets
+    images = images.float()
     meeting = 2 * (MEETING[0] + torch.stack(at, dim=1)[rows] * (MEETING[1] - MEETING[0])) - 1
     pictures, parts = _four(images, targets, kind, rows, meeting.to(images.device), zoom[:, rows].to(images.device))
     images = images.index_copy(0, rows.to(images.device), pictures)

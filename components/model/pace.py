@@ -29,7 +29,7 @@ def epoch_seconds(images: ImageSet, params: TrainParams, image: ImageParams, tas
         learner.learn([1e-6] * WARM, 1.0, 0, 0, lambda _: None)
         began, seen = time.perf_counter(), [0]
         learner.learn([1e-6] * TIMED, 1.0, 1, 0, lambda count: seen.append(count))
-        learning = (time.perf_counter() - began) * learner.images / sum(seen)
+        learning = (time.perf_counter() - began) * learner.batches.images / sum(seen)
         began = time.perf_counter()
         learner.answers()
         return learning + time.perf_counter() - began

@@ -80,7 +80,7 @@ def _tell(fitted: Fitted, rows: Sequence[ClassRow], task: Task, report: Report) 
     report.metrics({"best_epoch": fitted.best + 1.0, "epochs": float(len(fitted.history))})
     report.table("val_per_class", rows)
     report.picture("history", draw_history(fitted.history, fitted.best))
-    examples, targets = fitted.learner.examples(EXAMPLES)
+    examples, targets = fitted.learner.batches.examples(EXAMPLES)
     report.picture("augmented", draw_augmented(examples, targets, fitted.card.classes, task.target_kind))
     suffering = suffering_classes(rows, task.class_metric)
     if suffering:
