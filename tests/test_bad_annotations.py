@@ -203,6 +203,26 @@ def test_a_class_of_which_every_image_is_refused_stops_the_run(workspace, params
     assert not workspace.manifest.exists()
 
 
+@pytest.mark.parametrize("kind", ["voc", "yolo", "table"])
+def test_a_class_of_refused_files_is_missed_in_every_format(workspace, params, tmp_path, kind):
+    root = tmp_path / "set"
+    boxes = {0: "cat", 1: "emu"}
+    for number, name in boxes.items():
+        picture(root / f"images/{number}.png", number)
+        right = 9 if name == "cat" else 1
+        if kind == "voc":
+            voc(root / f"{number}.xml", voc_object(name, 1, 1, right, 9))
+        elif kind == "yolo":
+            written(root / f"labels/{number}.txt", f"{number} .5 .5 {0.2 if name == 'cat' else 0} .2")
+    if kind == "yolo":
+        written(root / "classes.txt", "cat\nemu\n")
+    if kind == "table":
+        rows = "images/0.png,cat,1,1,9,9\nimages/1.png,emu,1,1,1,9\n"
+        written(root / "set.csv", f"path,label,left,top,right,bottom\n{rows}")
+    with pytest.raises(IngestError, match=r"is left of 1 class\(es\): 'emu' \(1 refused\)"):
+        take_in(workspace, root, "detection", params)
+
+
 def test_a_table_of_a_spreadsheet_with_a_class_called_na(workspace, params, tmp_path):
     """BOM, semicolons and a class that other programs take for nothing."""
     root = pictures(tmp_path / "set", *(f"images/{number}.png" for number in range(4)))

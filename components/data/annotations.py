@@ -33,12 +33,16 @@ class Box(NamedTuple):
 
 
 class LabelError(ValueError):
-    """A label is refused: `code` is one word for tables, `detail` says what was found and what was expected."""
+    """A label is refused: `code` is one word for tables, `detail` says what was found and what was expected.
 
-    def __init__(self, code: str, detail: str) -> None:
+    `shows` are the classes that the refused annotation names, as far as they can be read.
+    """
+
+    def __init__(self, code: str, detail: str, shows: Iterable[str] = ()) -> None:
         super().__init__(code, detail)
         self.code = code
         self.detail = detail
+        self.shows = tuple(sorted(set(shows)))
 
     def __str__(self) -> str:
         return f"{self.code}: {self.detail}"

@@ -77,7 +77,7 @@ def heard(
     """`path` with the label that `read` makes of what is `said`, or with the objection to it."""
     name, said_by = printable(name), printable(said_by)
     if isinstance(said, LabelError):
-        return Found(path, name, None, split, said_by=said_by, objection=_objection(said, said_by))
+        return Found(path, name, None, split, said_by=said_by, objection=_objection(said, said_by), shows=said.shows)
     try:
         label, objection = read(said), None
     except LabelError as error:

@@ -31,7 +31,10 @@ def objects_in(rows: Sequence[tuple[int, Row]], picture: Path) -> tuple[tuple[Th
     named = [(line, row) for line, row in rows if row["label"]]
     if any(not any(row[edge] for edge in EDGES) for _, row in named):
         return None, size
-    return tuple(_object(line, row, size) for line, row in named), size
+    try:
+        return tuple(_object(line, row, size) for line, row in named), size
+    except LabelError as error:
+        raise LabelError(error.code, error.detail, (clean_label(row["label"]) for _, row in named)) from None
 
 
 def annotated_in(names: Sequence[str], folder: Path, picture: Path) -> Annotation:
@@ -44,7 +47,7 @@ def annotated_in(names: Sequence[str], folder: Path, picture: Path) -> Annotatio
     try:
         return _described(path, folder, picture)
     except LabelError as error:
-        raise LabelError(error.code, f"{names[0]}, {error.detail}") from None
+        raise LabelError(error.code, f"{names[0]}, {error.detail}", error.shows) from None
 
 
 def _described(path: Path, folder: Path, picture: Path) -> Annotation:

@@ -89,7 +89,12 @@ def described_in(path: Path) -> Described:
     if root.tag != "annotation":
         raise LabelError("bad_xml", f"line 1: found <{printable(root.tag)}>, expected <annotation>")
     size = _size(root.find("size"))
-    found = [(_name(each), _thing(each, size)) for each in root.findall("object")]
+    rows = root.findall("object")
+    try:
+        found = [(_name(each), _thing(each, size)) for each in rows]
+    except LabelError as error:
+        names = (clean_label(each.findtext("name") or "") for each in rows)
+        raise LabelError(error.code, error.detail, filter(None, names)) from None
     labels = tuple(sorted({name for name, _ in found}))
     only_named = any(thing is None for _, thing in found)
     things = None if only_named else tuple(thing for _, thing in found if thing)

@@ -93,7 +93,11 @@ def said_in(path: Path, classes: ClassNames, picture: Path) -> Annotation:
     rows = [(number, line.split()) for number, line in enumerate(lines, 1) if line.strip()]
     placed = any(len(cells) > 1 for _, cells in rows)
     size = picture_size(picture) if placed else known_size(picture)
-    found = [_row(number, cells, classes, size) for number, cells in rows]
+    try:
+        found = [_row(number, cells, classes, size) for number, cells in rows]
+    except LabelError as error:
+        names = (classes.name(int(cells[0])) for _, cells in rows if cells[0].isdecimal())
+        raise LabelError(error.code, error.detail, filter(None, names)) from None
     only_named = any(thing is None for _, thing in found)
     things = None if only_named else tuple(thing for _, thing in found if thing)
     return Annotation(tuple(sorted({label for label, _ in found})), things, size=size)
