@@ -19,6 +19,7 @@ from PIL import Image
 
 from components.data.annotations import Annotation, things_in
 from components.data.sources import Found, Read, heard
+from components.data.tables import file_digest
 from components.params import SynthesizeParams
 from components.report import Report
 from components.synthesis import SynthesisError
@@ -80,6 +81,10 @@ class BatchSource:
                 row = json.loads(line)
                 path, name = self.folder / row["path"], f"synthetic/{row['path']}"
                 yield replace(heard(path, name, _said(row), self.read, row["made_of"]), origin="synthetic")
+
+    def image_ids(self) -> frozenset[str]:
+        """As the dataset names them."""
+        return frozenset(file_digest(path) for path in self.folder.glob("*.png"))
 
 
 def _plain(said: Annotation) -> dict[str, object]:

@@ -20,6 +20,7 @@ from components.synthesis.layers import Picture
 from components.synthesis.originals import Original
 
 MOST = 200  # cut-outs of one class; more would add hardly anything, and are kept in memory
+MOST_READ = 5000  # images that are looked at
 SMALLEST = 8  # px, side of an object
 LARGEST = 0.5  # of its picture: what is larger is ground (road, sky), not an object
 
@@ -28,7 +29,7 @@ def harvest(images: Sequence[Original], classes: Sequence[str], feather: float) 
     """At most MOST cut-outs of each of `classes` (of all if empty), by class; raise SynthesisError for none at all."""
     found: list[Cutout] = []
     have: Counter[str] = Counter()
-    for image in images:
+    for image in images[:MOST_READ]:
         for cutout in _cut(image, feather):
             if (not classes or cutout.label in classes) and have[cutout.label] < MOST:
                 have[cutout.label] += 1
@@ -37,8 +38,9 @@ def harvest(images: Sequence[Original], classes: Sequence[str], feather: float) 
             break
     if not found:
         raise SynthesisError(
-            f"Nothing can be cut out of the {len(images)} training images: their labels tell no box or mask of an "
-            f"object that lies whole inside its picture and is {SMALLEST} px or larger. Give cut-outs with `--cutouts`."
+            f"Nothing can be cut out of the {len(images[:MOST_READ])} training images: their labels tell no box or "
+            f"mask of an object that lies whole inside its picture and is {SMALLEST} px or larger. Give cut-outs with "
+            "`--cutouts`."
         )
     return sorted(found, key=lambda cutout: cutout.label)
 
