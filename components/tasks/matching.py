@@ -14,9 +14,9 @@ Classes = NDArray[np.intp]
 
 def overlaps(one: Boxes, other: Boxes) -> NDArray[np.float64]:
     """(M, L): intersection over union of each pair; 0 where both have no area."""
-    corner = np.maximum(one[:, None, :2], other[None, :, :2])
-    opposite = np.minimum(one[:, None, 2:], other[None, :, 2:])
-    shared = np.prod((opposite - corner).clip(0), axis=2)
+    across = np.minimum(one[:, None, 2], other[None, :, 2]) - np.maximum(one[:, None, 0], other[None, :, 0])
+    down = np.minimum(one[:, None, 3], other[None, :, 3]) - np.maximum(one[:, None, 1], other[None, :, 1])
+    shared = across.clip(0) * down.clip(0)  # side by side: a product along an axis of two is ten times slower
     union = _areas(one)[:, None] + _areas(other)[None, :] - shared
     return np.asarray(shared / np.maximum(union, 1e-12), dtype=np.float64)
 
