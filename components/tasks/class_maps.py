@@ -31,7 +31,7 @@ def enlarged(logits: Outputs, side: int) -> Outputs:
 
 def answers(logits: Outputs) -> ClassMaps:
     """(C, S, S) -> (S, S): the place of the highest logit, of equal ones the first."""
-    return logits.argmax(axis=0).astype(np.uint8)
+    return np.asarray(logits.argmax(axis=0), dtype=np.uint8)
 
 
 def tables_of(outputs: Outputs, targets: ClassMaps) -> Tables:
