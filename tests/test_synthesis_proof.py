@@ -132,7 +132,7 @@ def test_luck_of_the_seed_widens_the_interval_as_students_t_says():
         0.95,
     )
     assert shaky.value == pytest.approx(0.1)
-    assert shaky.low < -1
+    assert shaky.low == -1  # no metric can lose more
     assert shaky.verdict == "no evidence"
 
 

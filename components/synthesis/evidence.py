@@ -42,7 +42,7 @@ class Difference:
 def compare(
     made: Sequence[Measure], real: Sequence[Measure], images: int, differ: int, confidence: float
 ) -> Difference:
-    """The mean over seeds of made - real; the i-th of both started from the same seed."""
+    """The mean over seeds of made - real, both 0..1; the i-th of both started from the same seed."""
     pairs = list(zip(made, real, strict=True))
 
     def mean(at: Places) -> float:
@@ -51,7 +51,8 @@ def compare(
     everything = np.arange(images)
     value, (low, high) = mean(everything), bootstrap(images, mean, confidence)
     luck = seed_luck([one(everything) - other(everything) for one, other in pairs], confidence)
-    return Difference(value, value - math.hypot(value - low, luck), value + math.hypot(high - value, luck), differ)
+    low, high = value - math.hypot(value - low, luck), value + math.hypot(high - value, luck)
+    return Difference(value, max(low, -1.0), min(high, 1.0), differ)
 
 
 def compare_scores(made: Floats, real: Floats, confidence: float) -> Difference:

@@ -82,7 +82,7 @@ def _by_mask(picture: Picture, mask: NDArray[np.bool_], label: str, name: str) -
     if _fits(box, picture) and mask.sum() <= LARGEST * mask.size:
         part = (slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1))
         rgba = np.dstack([picture[part], 255 * mask[part].astype(np.uint8)])
-        yield Cutout(label, rgba, name, size=_size(box, picture))
+        yield Cutout(label, rgba, name, size=_size(rgba, picture))
 
 
 def _by_box(picture: Picture, thing: Thing, name: str, feather: float) -> Iterator[Cutout]:
@@ -101,7 +101,7 @@ def _by_box(picture: Picture, thing: Thing, name: str, feather: float) -> Iterat
     )
     alpha = (255 * np.minimum(down[:, None], across)).round().astype(np.uint8)
     part = picture[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
-    yield Cutout(thing.label, np.dstack([part, alpha]), name, by_box=True, size=_size(thing.box, picture))
+    yield Cutout(thing.label, np.dstack([part, alpha]), name, by_box=True, size=_size(alpha, picture))
 
 
 def _ramp(inside: NDArray[np.float64], feather: float) -> NDArray[np.float64]:
@@ -114,8 +114,8 @@ def _fits(box: Box, picture: Picture) -> bool:
     return large and box.left >= 1 and box.top >= 1 and box.right <= width - 1 and box.bottom <= height - 1
 
 
-def _size(box: Box, picture: Picture) -> float:
-    return float(max(box.right - box.left, box.bottom - box.top) / min(picture.shape[:2]))
+def _size(cut: NDArray[np.uint8], picture: Picture) -> float:
+    return float(max(cut.shape[:2]) / min(picture.shape[:2]))
 
 
 def _is_alone(thing: Thing, things: Sequence[Thing]) -> bool:
