@@ -159,6 +159,14 @@ def test_poisson_keeps_the_steps_inside_and_takes_the_ground_at_the_rim():
     assert np.corrcoef(*inner)[0, 1] > 0.98
 
 
+def test_poisson_gives_an_object_no_rim_of_colours_that_were_hidden_under_its_alpha():
+    rgba = np.zeros((40, 40, 4), dtype=np.uint8)  # black where it is transparent, as most programs save it
+    rgba[8:32, 8:32] = (120, 120, 120, 255)
+    params = replace(PLAIN, blend="poisson")
+    layer = layer_of(cutout_of("square", rgba=rgba), at(60, 50, 40, 10), grey(), params)
+    assert np.abs(compose(grey(), [layer], params, 0.0).picture.astype(int) - 90).max() <= 12
+
+
 def test_a_shadow_darkens_the_ground_beside_an_object_and_no_label():
     layer = layer_of(cutout_of("square"), at(60, 50), grey(), PLAIN)
     plain, shaded = (compose(grey(), [layer], replace(PLAIN, shadow=s), 0.0) for s in (0.0, 0.5))

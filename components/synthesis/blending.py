@@ -13,7 +13,7 @@ import numpy as np
 from PIL import Image, ImageFilter
 
 from components.synthesis.colour import Floats
-from components.synthesis.layers import Layer
+from components.synthesis.layers import SOLID, Layer
 
 SQUASHED = 0.25  # height of a shadow on the ground / height of what stands there
 ASIDE = 0.6  # how far it may lean, in heights
@@ -39,7 +39,7 @@ def poisson(ground: Floats, rgb: Floats, alpha: Floats) -> Floats:
     """
     from scipy.fft import dstn, idstn
 
-    inside, change = alpha > 0, rgb - ground
+    inside, change = alpha >= SOLID, rgb - ground  # colours under less alpha are hardly known
     across = np.diff(change, axis=1) * (inside[:, 1:] & inside[:, :-1])[..., None]
     down = np.diff(change, axis=0) * (inside[1:] & inside[:-1])[..., None]
     divergence = np.diff(across, axis=1)[1:-1] + np.diff(down, axis=0)[:, 1:-1]
