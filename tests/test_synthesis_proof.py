@@ -11,15 +11,17 @@ import numpy as np
 import pytest
 import torch
 
+from components.data.annotations import areas_text, labels_text, run_lengths
 from components.data.dataset import ImageSet
 from components.report import Silent
 from components.synthesis import SynthesisError
 from components.synthesis.batch import make_image
 from components.synthesis.evidence import compare, compare_scores, seed_luck
 from components.synthesis.findings import ClassFinding, Finding, Proof
-from components.synthesis.proof import arms_of, budget, joined, prove
+from components.synthesis.proof import Arm, Bench, arms_of, budget, finding, joined, prove
 from components.synthesis.proof_pictures import draw_proof
-from components.tasks import task_named
+from components.tasks import USUAL, classes_of, task_named
+from tests import boxed
 from tests.cutting import PLAIN, cutout_of, noise, rgba_of, stock
 from tests.drawing import SHAPES, draw
 from tests.training import IMAGE, NO_AUGMENT, PARAMS
@@ -177,6 +179,57 @@ def test_a_gain_on_the_whole_does_not_excuse_a_class_that_lost():
     assert proof.metrics()["proof/ratio_0.5/difference"] == pytest.approx(0.5)
     assert "hurts dog" in proof.lines()[1]
     assert draw_proof(proof) == draw_proof(proof)
+
+
+def detected() -> tuple[ImageSet, np.ndarray, np.ndarray]:
+    """Images, outputs that find every object, and outputs that find one in each image."""
+    objects = [boxed.scene(seed)[1] for seed in range(24)]
+    every, one = ([[(*each, 0.9) for each in found[:most]] for found in objects] for most in (9, 1))
+    return boxed.images_of(objects), boxed.outputs(every), boxed.outputs(one)
+
+
+def tagged() -> tuple[ImageSet, np.ndarray, np.ndarray]:
+    shown = np.random.default_rng(3).integers(0, 2, (40, 2))
+    labels = [labels_text(name for name, there in zip("ab", row, strict=True) if there) for row in shown]
+    guessed = np.random.default_rng(4).normal(size=(40, 2)).astype(np.float32)
+    return _blank(labels, 8), (shown * 8.0 - 4).astype(np.float32), guessed
+
+
+def painted() -> tuple[ImageSet, np.ndarray, np.ndarray]:
+    maps = np.random.default_rng(5).integers(0, 2, (20, 8, 8))
+    labels = [
+        areas_text({name: run_lengths(each == place) for place, name in enumerate("ab")}, (8, 8)) for each in maps
+    ]
+    right = np.stack([maps == place for place in (0, 1)], axis=1).astype(np.float32) * 8
+    return _blank(labels, 8), right, np.random.default_rng(6).normal(size=right.shape).astype(np.float32)
+
+
+def _blank(labels: Sequence[str], side: int) -> ImageSet:
+    count, pixels = len(labels), np.zeros((len(labels), 3, side, side), dtype=np.uint8)
+    return ImageSet([str(n) for n in range(count)], list(labels), ["val"] * count, pixels, [(side, side)] * count)
+
+
+@pytest.mark.parametrize(
+    ("name", "draw_case"), [("detection", detected), ("multilabel", tagged), ("segmentation", painted)]
+)
+def test_every_task_is_judged_by_its_own_metric_on_the_whole_and_by_class(name, draw_case, tmp_path):
+    images, good, poor = draw_case()
+    task = task_named(name)
+    classes = classes_of(task, images.labels)
+    bench = Bench(images, images, classes, task.targets(images, classes), RECIPE, IMAGE_32, task, tmp_path)
+    arm = Arm(0.5, (0, 1), (2, 3, 4, 5))
+    for made_outputs, real_outputs, verdict in (
+        (good, poor, "helps"),
+        (poor, good, "hurts"),
+        (poor, poor, "no evidence"),
+    ):
+        found = finding(arm, [made_outputs] * 2, [real_outputs] * 2, bench, 0.95)
+        assert found.verdict == verdict
+        assert [each.name for each in found.classes] == list(classes)
+        expected = task.metrics(made_outputs, bench.targets, classes, USUAL)[task.primary]
+        assert found.values == (expected, expected)
+        baseline = task.metrics(real_outputs, bench.targets, classes, USUAL)[task.primary]
+        assert found.difference.value == pytest.approx(expected - baseline, abs=1e-6)
 
 
 @pytest.mark.slow

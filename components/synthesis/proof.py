@@ -79,7 +79,7 @@ def prove(
     bench = Bench(train_set, val, classes, task.targets(val, classes), recipe, image, task, folder)
     outputs = [_trainings(arm, longest, bench, params.seeds, report, child) for arm in arms]
     findings = [
-        _finding(arm, found, outputs[0], bench, 1 - (1 - params.confidence) / (len(arms) - 1))
+        finding(arm, found, outputs[0], bench, 1 - (1 - params.confidence) / (len(arms) - 1))
         for arm, found in zip(arms[1:], outputs[1:], strict=True)
     ]
     baseline = [task.metrics(each, bench.targets, classes, USUAL)[task.primary] for each in outputs[0]]
@@ -168,7 +168,7 @@ def _answers(rows: NDArray[np.int64], params: TrainParams, bench: Bench, watched
     return fit(images, bench.folder / "none", place, params, bench.image, bench.task, watched).learner.answers()
 
 
-def _finding(arm: Arm, made: Sequence[Outputs], real: Sequence[Outputs], bench: Bench, confidence: float) -> Finding:
+def finding(arm: Arm, made: Sequence[Outputs], real: Sequence[Outputs], bench: Bench, confidence: float) -> Finding:
     """How the trainings with the made images of `arm` compare with those without."""
     task, about = bench.task, (bench.targets, bench.classes)
     scores = [[task.scores(each, *about) for each in group] for group in (made, real)]
