@@ -44,6 +44,13 @@ def test_the_only_image_of_a_class_is_never_held_out():
     assert all(0 not in fold for fold in folds_of(images, shown_by(images), 3, seed=1))
 
 
+def test_made_images_are_never_held_out():
+    images = shapes(11, 4)
+    images = replace(images, kinds=["synthetic" if row % 3 == 0 else "human" for row in range(60)])
+    held = {row for fold in folds_of(images, shown_by(images), 3, seed=1) for row in fold}
+    assert held == {row for row in range(60) if row % 3}
+
+
 def test_mean_and_spread_are_those_of_the_folds(tmp_path: Path, report: ReportInMemory):
     metrics = train_in(tmp_path, shapes(8, 4), report, folds=3, epochs=2)
     found = [row["val/top1"] for row in report.tables["folds"]]

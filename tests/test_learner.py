@@ -12,11 +12,14 @@ import torch
 from safetensors.torch import load_file
 
 from components.data.dataset import ImageSet
+from components.model import classifiers
+from components.model.fitting import new_learner
 from components.model.learner import TrainError, class_weights
+from components.model.zoo import build
 from components.params import Thaw
 from tests.conftest import ReportInMemory
 from tests.drawing import SHAPES
-from tests.training import AUGMENT, NO_AUGMENT, PARAMS, equal, run, shapes
+from tests.training import AUGMENT, IMAGE, NO_AUGMENT, PARAMS, TASK, equal, run, shapes
 
 
 def test_balanced_class_weights_are_the_inverse_of_how_often_a_class_occurs():
@@ -134,3 +137,15 @@ def test_dropout_goes_where_the_net_has_it_and_says_where_it_has_none(tmp_path: 
 def test_mixed_images_are_learnt_from(tmp_path: Path, report: ReportInMemory, mix: dict[str, float], loss: Any):
     run(tmp_path, shapes(40, 10), report, augment=replace(AUGMENT, **mix), epochs=6, loss=loss, lr=0.006)
     assert max(report.values["val/top1"]) >= 0.6  # a quarter by chance
+
+
+def test_images_that_pretrained_weights_were_not_made_for_are_told(
+    tmp_path: Path, report: ReportInMemory, monkeypatch: pytest.MonkeyPatch
+):
+    net = build("classifier", "squeezenet1_1", 4, "none")
+    monkeypatch.setattr(classifiers, "default_weights", lambda _: net.state_dict())
+    images, image = shapes(size=32), replace(IMAGE, size=32)
+    new_learner(images, tmp_path, replace(PARAMS, arch="squeezenet1_1", weights="default"), image, TASK, report)
+    assert any(
+        "made for images of size 224 px, here 32 px; mean [0.485, 0.456, 0.406]" in line for line in report.lines
+    )

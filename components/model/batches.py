@@ -43,12 +43,13 @@ class Batches:
         task: Task,
         device: torch.device,
         group: Group = ALONE,
+        threads: int | None = None,
     ) -> None:
         self._pixels, self._targets, self._device, self._group = images.pixels, targets, device, group
         self._classes, self._params, self._kind = len(classes), params, task.target_kind
         self._sampler = Sampler([task.shown(label) for label in images.labels], params.sampler)
         # Policies seed torch's one generator, from which dropout draws at the same time: no threads for them.
-        self._threads = feeders() if params.augment.policy == "none" else 0
+        self._threads = (feeders() if threads is None else threads) if params.augment.policy == "none" else 0
         self.images = len(self._sampler)
         self.steps = math.ceil(self.images / (params.batch_size * params.accumulate))
 

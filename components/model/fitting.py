@@ -88,6 +88,8 @@ def new_learner(
     check_size(net, card.arch, card.size)
     if warm:
         _start_from(task, net, start, card, report)
+    elif params.weights == "default":
+        _compare_images(task, card, report)
     _set_dropout(net, params, report)
     learner = Learner(Normalised(net, card.mean, card.std), images, card.classes, params, task, group)
     size = sum(weight.numel() for weight in net.parameters()) / 1e6
@@ -134,6 +136,27 @@ def _start_from(task: Task, net: nn.Module, start: Path, card: ModelCard, report
     carry_over(task.head, net, weights_in(start / "model.safetensors"), old, card.classes)
     new = len(set(card.classes) - set(old))
     report.line(f"train: started from the model in {start.name}" + (f", with {new} new class(es)" if new else ""))
+
+
+def _compare_images(task: Task, card: ModelCard, report: Report) -> None:
+    """Say where the images of params.yaml are not such as the pretrained weights were made for."""
+    from components.model.zoo import family
+
+    expected = family(task.head).made_for(card.arch)
+    if expected is None:
+        return
+    size, mean, std = expected
+    pairs = {"size": (size, card.size), "mean": (mean, card.mean), "std": (std, card.std)}
+    differ = [
+        f"{name} {_as_written(made)}, here {_as_written(here)}" for name, (made, here) in pairs.items() if made != here
+    ]
+    if differ:
+        report.line(f"train: the weights of {card.arch} were made for images of {'; '.join(differ)} (see `image:`)")
+
+
+def _as_written(value: object) -> str:
+    """As params.yaml writes it."""
+    return f"{list(value)}" if isinstance(value, tuple) else f"{value} px"
 
 
 def _set_dropout(net: nn.Module, params: TrainParams, report: Report) -> None:

@@ -61,12 +61,15 @@ def forget_folds(checkpoints: Path, folds: int) -> None:
 def folds_of(images: ImageSet, shown: Sequence[Sequence[str]], count: int, seed: int) -> list[set[int]]:
     """`count` sets of rows, each to be held out once; `shown` has the classes of each image.
 
-    Images whose class has no other group of near-duplicates are never held out: nothing would be left to learn it from.
+    Never held out are synthetic images with their near-duplicates, and images whose class has no other group: nothing
+    would be left to learn it from.
     """
     names = Counter(name for each in shown for name in set(each))
     groups: dict[str, list[int]] = defaultdict(list)
+    made = {row for row, kind in enumerate(images.kinds) if kind == "synthetic"}
     for row, name in enumerate(images.groups or images.ids):
         groups[name].append(row)
+    groups = {name: rows for name, rows in groups.items() if not made.intersection(rows)}
     kinds: dict[str, list[list[int]]] = defaultdict(list)
     for _, rows in sorted(groups.items()):
         rarest = min(shown[rows[0]], key=lambda name: (names[name], name), default="")
