@@ -17,6 +17,7 @@ Value = str | float | int | bool
 
 def changed(text: str, values: Mapping[str, Value]) -> str:
     """`text` with `values` by key, such as train.lr or train.augment.erase, in their places."""
+
     class Null(RoundTripRepresenter):
         """Writes null where ruamel leaves a gap."""
 
