@@ -135,4 +135,25 @@ def promotion(workspace: Workspace, settings: Settings, params: Params) -> list[
     return [asdict(each) for each in gate_errors(params.promote)]
 
 
-PARTS: Mapping[str, Part] = {"engine": engine, "scan": scan, "drift": drift, "promotion": promotion}
+def data_path(workspace: Workspace, settings: Settings, params: Params) -> list[Row]:  # noqa: ARG001
+    """How fast images reach the training, beside torchvision's ImageFolder and DataLoader with the same workers."""
+    from components.model.training_benchmark import bench_data_path
+
+    return bench_data_path(settings.workers)
+
+
+def step(workspace: Workspace, settings: Settings, params: Params) -> list[Row]:  # noqa: ARG001
+    """A step of training beside a bare loop of torch with the same settings."""
+    from components.model.training_benchmark import bench_step
+
+    return bench_step()
+
+
+PARTS: Mapping[str, Part] = {
+    "engine": engine,
+    "scan": scan,
+    "drift": drift,
+    "promotion": promotion,
+    "data_path": data_path,
+    "step": step,
+}

@@ -61,7 +61,7 @@ app = typer.Typer(
     epilog="Example: visionloop ingest ~/photos && visionloop run && visionloop predict photo.jpg",
 )
 Debug = Annotated[bool, typer.Option("--debug", envvar="VISIONLOOP_DEBUG", help="Show where an error arose.")]
-BenchPart = Literal["engine", "scan", "drift", "promotion"]
+BenchPart = Literal["engine", "scan", "drift", "promotion", "data_path", "step"]
 Port = Annotated[int | None, typer.Option(metavar="N", help="Port of the prediction service on 127.0.0.1.")]
 
 
