@@ -61,7 +61,8 @@ def manifest_frame(
     frame["odd_aspect"] = frame[["width", "height"]].min(axis=1) < ODD_ASPECT * frame[["width", "height"]].max(axis=1)
     frame["rotated"] = frame["orientation"] != 1
     frame["group"] = _near_duplicates(kept, duplicates)
-    frame["near_duplicate"] = frame["group"].map(frame["group"].value_counts()) > 1
+    real = frame["origin"] != "synthetic"  # made images share their backgrounds
+    frame["near_duplicate"] = real & (frame["group"].map(frame.loc[real, "group"].value_counts()) > 1)
     whole = {
         "classes": len(sizes),
         "class_ratio": min(sizes.values()) / max(sizes.values()) if sizes else float("nan"),
