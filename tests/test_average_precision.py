@@ -124,3 +124,11 @@ def test_a_thousand_choices_of_images_take_seconds():
     for _ in range(200):
         judged.mean("map", random.integers(0, 100, 100))
     assert time.process_time() - began < 2.0  # 0.2 s on one quiet core
+
+
+def test_nothing_is_printed_also_where_print_is_a_log(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[object] = []
+    monkeypatch.setattr("builtins.print", lambda *words: said.append(words))
+    nothing = Found(np.zeros((0, 4)), np.zeros(0, dtype=np.intp), np.zeros(0))
+    AveragePrecision([nothing], np.array([[[0.1, 0.1, 0.5, 0.5, 0, 0, 10_000]]], dtype=np.float32), 1)
+    assert said == []

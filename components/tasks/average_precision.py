@@ -8,11 +8,11 @@ only the sums over images change. Sizes (small, medium, large) are those of COCO
 
 from __future__ import annotations
 
-import io
-from collections.abc import Mapping, Sequence
-from contextlib import redirect_stdout
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
+from unittest.mock import patch
 
 import numpy as np
 from numpy.typing import NDArray
@@ -90,7 +90,7 @@ def _matched(
     from pycocotools.cocoeval import COCOeval
 
     sides = np.sqrt(targets[:, 0, AREA].astype(np.float64))  # of a square with the area of the original's
-    with redirect_stdout(io.StringIO()):
+    with _nothing_printed():
         judge = COCOeval(_true(targets, sides, classes), _found(found, sides, classes), "bbox")
         judge.params.maxDets = [MOST]
         kept = [judge.params.areaRngLbl.index(size) for size in sizes]
@@ -99,6 +99,19 @@ def _matched(
     # By class, then size, then image; None where the class is neither in the image nor found there.
     cells = np.array([*judge.evalImgs, None], dtype=object)[:-1].reshape(classes, len(sizes), len(found))
     return {size: [_matches(cells[place, at]) for place in range(classes)] for at, size in enumerate(sizes)}
+
+
+@contextmanager
+def _nothing_printed() -> Iterator[None]:
+    """pycocotools prints its progress; inside a flow `print` is a log, which redirecting stdout does not reach."""
+    from pycocotools import coco, cocoeval
+
+    with patch.object(coco, "print", _ignore, create=True), patch.object(cocoeval, "print", _ignore, create=True):
+        yield
+
+
+def _ignore(*_: object, **__: object) -> None:
+    return None
 
 
 def _matches(cells: NDArray[np.object_]) -> Matches:
