@@ -115,7 +115,8 @@ def shortened(name: str, most: int = LONGEST) -> str:
 def _draw(pen: ImageDraw.ImageDraw, found: Detection, colour: Colour, width: int, size: tuple[int, int]) -> None:
     box = _corners(found, size)
     pen.rectangle(box, outline=colour, width=width)
-    text, font = f"{shortened(found.label)} {found.confidence:.0%}", _font(max(11, max(size) // 55))
+    sure = f" {found.confidence:.0%}" if found.confidence < 1 else ""  # 1 is what a person says
+    text, font = f"{shortened(found.label)}{sure}", _font(max(11, max(size) // 55))
     left, top, right, bottom = pen.textbbox((0, 0), text, font=font)
     wide, high = right - left + 4, bottom - top + 4
     x = max(0.0, min(box[0], size[0] - wide))
