@@ -101,7 +101,7 @@ def _one(workspace: Workspace, settings: Settings, images: ImageSet, task: Task,
             "arch": arch,
             **_judged(images.of("val"), place / "model", task, params),
             "epochs": params.train.epochs,
-            "seconds": round(clock.seconds, 1),
+            "seconds": round(clock.seconds, 2),
             **_costs(images, place / "model", params, report),
         }
         report.metrics({name: float(value) for name, value in row.items() if isinstance(value, int | float)})
