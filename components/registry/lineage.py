@@ -28,6 +28,7 @@ from components.state.predictions import Logged, by_request
 from components.workspace import Workspace
 
 VOICES = 10  # authors of labels to name
+LONGEST = 120  # letters of a label
 
 
 class UnknownRequest(StateError):
@@ -52,7 +53,7 @@ def explain(workspace: Workspace, settings: Settings, request_id: str) -> list[s
 
 def _answer(answer: Logged, truth: str | None, workspace: Workspace) -> str:
     name = f" ({answer.name})" if answer.name else ""
-    said = f", a person says {truth}" if truth else ", nobody has labelled it"
+    said = f", a person says {_short(truth)}" if truth else ", nobody has labelled it"
     file = ImageStore(workspace.images).path(answer.image_id).relative_to(workspace.root)
     return (
         f"Image {answer.item}{name}: {answer.label} {answer.confidence:.3f}, margin {answer.margin:.3f}{said}; {file}"
@@ -105,7 +106,7 @@ def _data(
     for answer in answers:
         if row := rows.get(answer.image_id):
             where = split.get(answer.image_id, "no split")
-            lines.append(f"  Image {answer.item} is part of it, in {where}: {row['label']} ({row['source']})")
+            lines.append(f"  Image {answer.item} is part of it, in {where}: {_short(row['label'])} ({row['source']})")
     return lines
 
 
@@ -124,3 +125,8 @@ def find_output(workspace: Workspace, settings: Settings, bundle: Bundle, name: 
 def _md5(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
+
+
+def _short(label: str) -> str:
+    """A label on one line: one of many objects is a long text."""
+    return label if len(label) <= LONGEST else f"{label[:LONGEST]}…"

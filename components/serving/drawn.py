@@ -21,7 +21,7 @@ from components.data.images import square_of, to_rgb8
 from components.params import IngestParams
 from components.tasks import Detection, Prediction
 from components.tasks.boxes import to_pixels
-from components.tasks.drawing import LEFT_AS_IT_IS, draw_areas, draw_detections, sheet
+from components.tasks.drawing import LEFT_AS_IT_IS, draw_areas, draw_detections, png_of, sheet
 from components.workspace import replace_file
 
 Pixels = NDArray[np.uint8]
@@ -31,11 +31,12 @@ Fit = Literal["stretch", "crop"]
 def draw_file(file: Path, prediction: Prediction, fit: Fit, ingest: IngestParams, folder: Path) -> Path:
     """Write the picture in `file` with its answer into `folder`; return the path of the PNG."""
     pixels = np.ascontiguousarray(to_rgb8(file.read_bytes(), ingest).rgb.transpose(2, 0, 1))
-    drawn = draw_answer(pixels, prediction, fit)
+    about_all = prediction.detections is None and prediction.classes_of_pixels is None
     path = folder / f"{file.stem}-{hashlib.sha256(os.fsencode(file)).hexdigest()[:8]}.png"  # two folders, one name
     with replace_file(path) as temporary:
         caption = f"{prediction.label} {prediction.confidence:.0%}"
-        temporary.write_bytes(sheet([drawn], [caption], side=max(drawn.shape[1:])))
+        drawn = sheet([pixels], [caption]) if about_all else png_of(draw_answer(pixels, prediction, fit))
+        temporary.write_bytes(drawn)
     return path
 
 
